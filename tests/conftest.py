@@ -1,4 +1,4 @@
-"""What every test shares: one torch thread, no network, the same examples on every run, where the published data lie."""
+"""What every test shares: one torch thread, no network, the same examples on every run, where published data lie."""
 
 from __future__ import annotations
 
