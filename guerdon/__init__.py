@@ -1,6 +1,7 @@
 """guerdon: the reward layer for aligning language models, diffusion models and agents that act.
 
-Importing this package loads nothing heavy: public names resolve on first use, so ``import guerdon`` and ``guerdon --help``
+Importing this package loads nothing heavy: public names resolve on first use, so ``import guerdon`` and ``guerdon
+--help``
 touch neither torch nor transformers nor numpy. What each room holds stands in its own docstring; the map is
 ``docs/architecture.md``.
 """

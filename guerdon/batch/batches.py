@@ -18,10 +18,14 @@ from guerdon.errors import GuerdonError, NeedsError
 class Batch:
     """N rows and everything known of them.
 
-    steps: per-step evidence; a batch made from ``predictions`` alone reads it as steps. pairs: comparisons. rows: name -> int64 row
-    numbers (lists, anchors, calibration sets, mismatched rows, the six rows of SRPO; sets that belong together are aligned by
-    position). advantages, returns: name -> [N,T]. scores: channels. heads: name -> [N] outputs of a scalar head (carry gradient).
-    columns: a sequence or tensor of N values each. block: int64 [N]; rows of one block are never parted by a split (default: pairs
+    steps: per-step evidence; a batch made from ``predictions`` alone reads it as steps. pairs: comparisons. rows: name
+    -> int64 row
+    numbers (lists, anchors, calibration sets, mismatched rows, the six rows of SRPO; sets that belong together are
+    aligned by
+    position). advantages, returns: name -> [N,T]. scores: channels. heads: name -> [N] outputs of a scalar head (carry
+    gradient).
+    columns: a sequence or tensor of N values each. block: int64 [N]; rows of one block are never parted by a split
+    (default: pairs
     and single rows).
     """
 
@@ -72,8 +76,10 @@ class Batch:
         return tensors[0].device if tensors else torch.device("cpu")
 
     def read(self, path: str) -> Any:
-        """What stands at a path of a term's needs: 'pairs', 'rows.chosen', 'steps.logp.policy', 'steps.stats.value:reward',
-        'advantages.total', 'heads.reward', 'scores.cost', 'columns.label'. Raises NeedsError naming the path and what is there."""
+        """What stands at a path of a term's needs: 'pairs', 'rows.chosen', 'steps.logp.policy',
+        'steps.stats.value:reward',
+        'advantages.total', 'heads.reward', 'scores.cost', 'columns.label'. Raises NeedsError naming the path and what
+        is there."""
         first, *rest = path.split(".", 2) if path.startswith("steps.") else path.split(".", 1)
         here: Any = getattr(self, first, None)
         for key in rest:
@@ -106,7 +112,8 @@ class Batch:
         return block
 
     def take(self, rows: Tensor) -> "Batch":
-        """The rows with these numbers [M]: pairs and named sets follow, renumbered; whole blocks only where pairs are present."""
+        """The rows with these numbers [M]: pairs and named sets follow, renumbered; whole blocks only where pairs are
+        present."""
         renumber = torch.full((len(self),), -1, dtype=torch.int64, device=rows.device)
         renumber[rows] = torch.arange(len(rows), device=rows.device)
         at = rows.tolist()

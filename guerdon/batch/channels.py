@@ -14,7 +14,8 @@ from guerdon.errors import GuerdonError, NeedsError, RewardError
 class Status(IntEnum):
     """What a value means.
 
-    OK: use it. NOT_APPLICABLE: leave this channel out for this unit. FAILED: the unit is unusable (a reward raised, hung or
+    OK: use it. NOT_APPLICABLE: leave this channel out for this unit. FAILED: the unit is unusable (a reward raised,
+    hung or
     returned no number) and must not be trained on.
     """
 
@@ -27,8 +28,10 @@ class Status(IntEnum):
 class Channel:
     """One reward: value [N] (a row each) or [N,T] (a step each).
 
-    status: int8 like value, None for all OK. spread: uncertainty like value, in the value's units, or None. note: one short text a
-    row, or None. The value carries gradient if its reward is differentiable. Under a status other than OK the value is NaN.
+    status: int8 like value, None for all OK. spread: uncertainty like value, in the value's units, or None. note: one
+    short text a
+    row, or None. The value carries gradient if its reward is differentiable. Under a status other than OK the value is
+    NaN.
 
     Raises RewardError where an OK value is NaN or infinite, naming the row.
     """
@@ -41,9 +44,7 @@ class Channel:
     def __post_init__(self) -> None:
         if self.value.ndim not in (1, 2):
             raise GuerdonError(f"Channel.value must have shape [N] or [N,T], but {list(self.value.shape)} came.")
-        if not self.value.is_floating_point():
-            object.__setattr__(self, "value", self.value.float())
-        elif self.value.dtype not in checks.FLOATS:
+        if not self.value.is_floating_point() or self.value.dtype not in checks.FLOATS:
             object.__setattr__(self, "value", self.value.float())
         if self.status is not None:
             checks.shape("Channel", "status", self.status, *self.value.shape)

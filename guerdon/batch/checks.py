@@ -40,5 +40,5 @@ def indices(owner: str, field: str, x: Tensor, rows: int | None) -> None:
     dtype(owner, field, x, torch.int64)
     if rows is not None and x.numel() and (int(x.min()) < 0 or int(x.max()) >= rows):
         raise GuerdonError(
-            f"{owner}.{field} must hold row numbers in [0, {rows}), but the range [{int(x.min())}, {int(x.max())}] came."
+            f"{owner}.{field} must hold row numbers in [0, {rows}), but [{int(x.min())}, {int(x.max())}] came."
         )

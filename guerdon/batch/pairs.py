@@ -14,7 +14,8 @@ from guerdon.errors import GuerdonError
 class Pairs:
     """P comparisons between rows of a batch.
 
-    winner, loser: int64 [P] row numbers. preferred: [P] = P(winner ≻ loser), 1 when hard, ½ a tie. margin: [P] or None (a strength
+    winner, loser: int64 [P] row numbers. preferred: [P] = P(winner ≻ loser), 1 when hard, ½ a tie. margin: [P] or None
+    (a strength
     in the reward's units). weight: [P] or None (1). A row may stand in several pairs, on either side.
     """
 
@@ -58,7 +59,8 @@ class Pairs:
         return torch.zeros(len(self), device=self.winner.device) if self.margin is None else self.margin
 
     def take(self, renumber: Tensor) -> "Pairs":
-        """Keep the pairs both of whose rows survive; ``renumber`` [N] gives each row's new number, −1 where it is dropped.
+        """Keep the pairs both of whose rows survive; ``renumber`` [N] gives each row's new number, −1 where it is
+        dropped.
 
         Raises GuerdonError where a pair would be torn apart: rows of one pair belong to one block (see Batch.block).
         """
@@ -80,7 +82,8 @@ class Pairs:
 class Partition:
     """Which units share a statistic: ids int64, −1 for units that belong to none.
 
-    Units are rows (ids [N]) or steps (ids [N,T]; a span's unit is its last step, so ids stand there and −1 elsewhere). Groups are
+    Units are rows (ids [N]) or steps (ids [N,T]; a span's unit is its last step, so ids stand there and −1 elsewhere).
+    Groups are
     ragged: nothing is reshaped, so uneven groups are never averaged over the whole batch.
     """
 

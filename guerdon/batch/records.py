@@ -1,4 +1,5 @@
-"""One preference record for every ecosystem format: pairwise, k-wise, unpaired, stepwise and per-user data are views of it."""
+"""One preference record for every ecosystem format: pairwise, k-wise, unpaired, stepwise and per-user data are views
+of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,8 @@ from guerdon.errors import GuerdonError
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of a message. kind: 'text', 'image', 'array' or 'trajectory'; value: a str, a path, an array, a segment."""
+    """One piece of a message. kind: 'text', 'image', 'array' or 'trajectory'; value: a str, a path, an array, a
+    segment."""
 
     kind: str
     value: Any
@@ -35,7 +37,8 @@ class Message:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One judgement: P(responses[first] ≻ responses[second]) = p; ½ is a tie. ``order`` is the order shown: 'first', 'second', None."""
+    """One judgement: P(responses[first] ≻ responses[second]) = p; ½ is a tie. ``order`` is the order shown: 'first',
+    'second', None."""
 
     first: int
     second: int
@@ -56,9 +59,12 @@ class Comparison:
 class Preference:
     """A prompt, its responses and what is known of them.
 
-    prompt: messages. responses: one or more, each a tuple of messages (usually one assistant message). comparisons: any number.
-    scores, labels, attributes: per response, or None (scores: float, higher is better; labels: bool; attributes: name -> number).
-    step_labels: per response a tuple of labels, one a step, or None. extra: every column not understood, kept as it came.
+    prompt: messages. responses: one or more, each a tuple of messages (usually one assistant message). comparisons:
+    any number.
+    scores, labels, attributes: per response, or None (scores: float, higher is better; labels: bool; attributes: name
+    -> number).
+    step_labels: per response a tuple of labels, one a step, or None. extra: every column not understood, kept as it
+    came.
     source: 'file:line', for messages and provenance.
     """
 
@@ -106,7 +112,8 @@ class Preference:
         return "\n".join(m.text for m in self.responses[index])
 
     def pairs(self) -> tuple[tuple[int, int, float, float], ...]:
-        """(winner, loser, P(winner ≻ loser), weight) of every comparison, the likelier side first; exact ties keep their order."""
+        """(winner, loser, P(winner ≻ loser), weight) of every comparison, the likelier side first; exact ties keep
+        their order."""
         return tuple(
             (c.first, c.second, c.p, c.weight) if c.p >= 0.5 else (c.second, c.first, 1.0 - c.p, c.weight)
             for c in self.comparisons

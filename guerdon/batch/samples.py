@@ -16,8 +16,10 @@ from guerdon.errors import GuerdonError, NeedsError
 class TokenRows:
     """Payload of text worlds: the token ids as sampled.
 
-    ids: int64 [N,L], prompt then response. attention: bool [N,L], True on real tokens (padding is told by this, never by an id).
-    response: bool [N,L], True on tokens the actor chose, its end-of-sequence included; tool output and prompt are False. Steps of a
+    ids: int64 [N,L], prompt then response. attention: bool [N,L], True on real tokens (padding is told by this, never
+    by an id).
+    response: bool [N,L], True on tokens the actor chose, its end-of-sequence included; tool output and prompt are
+    False. Steps of a
     text row are the L positions themselves, so Steps.mask is ``response`` and log-probs stand at the token they score.
     """
 
@@ -54,7 +56,8 @@ class Samples:
     responses: a readable view of each row (decoded text, image, return), or None; never the source of the payload.
     episode, actor: int64 [N] and names; rows of one episode played together (multi-turn, several actors).
     terminated, truncated: bool [N]; a truncated row was cut by a limit and is not over.
-    columns: the data set's columns untouched, a sequence of N values each. partitions: name -> Partition; 'prompt' is always there.
+    columns: the data set's columns untouched, a sequence of N values each. partitions: name -> Partition; 'prompt' is
+    always there.
     made_by: versions of what produced the rows (snapshot -> version).
     """
 

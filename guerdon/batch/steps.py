@@ -1,4 +1,5 @@
-"""What policies say of the steps: log-probabilities, per-step statistics, spans; and prediction errors read the same way."""
+"""What policies say of the steps: log-probabilities, per-step statistics, spans; and prediction errors read the same
+way."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,9 +15,12 @@ from guerdon.errors import NeedsError
 class Steps:
     """Per-step evidence of N rows of at most T steps.
 
-    mask: bool [N,T], True where the actor chose (never prompt, padding or tool output). Under it anything may stand, NaN too.
-    logp: name -> [N,T] log-probability of the step taken: 'policy' (carries gradient), 'reference', 'old', 'sampler', 'guide' …
-    stats: name -> [N,T]: 'entropy', 'collision' (log Σp²), 'kl:<name>' (full vocabulary, policy to <name>), 'value:<channel>',
+    mask: bool [N,T], True where the actor chose (never prompt, padding or tool output). Under it anything may stand,
+    NaN too.
+    logp: name -> [N,T] log-probability of the step taken: 'policy' (carries gradient), 'reference', 'old', 'sampler',
+    'guide' …
+    stats: name -> [N,T]: 'entropy', 'collision' (log Σp²), 'kl:<name>' (full vocabulary, policy to <name>),
+    'value:<channel>',
         'bootstrap:<channel>' (value of the state *after* a step; 0 where terminated, not where truncated).
     spans: level -> int64 [N,T], ids local to the row, -1 outside: 'turn', 'thought', 'step', 'window'.
 
@@ -72,8 +76,10 @@ class Steps:
 class Predictions:
     """Forward-process evidence: named predictions of one target at one shared probe (t, ε).
 
-    mask: bool [N,T] (T probes a row); target: [N,T,*D]; predicted: name -> [N,T,*D]; weight: [N,T] or None (ω(t), 1 if None).
-    All names are evaluated at the same probe, which is what makes their errors comparable (DanceGRPO, CRD, Diffusion-DPO).
+    mask: bool [N,T] (T probes a row); target: [N,T,*D]; predicted: name -> [N,T,*D]; weight: [N,T] or None (ω(t), 1 if
+    None).
+    All names are evaluated at the same probe, which is what makes their errors comparable (DanceGRPO, CRD,
+    Diffusion-DPO).
     """
 
     mask: Tensor
@@ -91,7 +97,8 @@ class Predictions:
             checks.shape("Predictions", "weight", self.weight, *self.mask.shape)
 
     def errors(self, name: str) -> Tensor:
-        """Squared error [N,T] of ``name``, *averaged over the data dimensions*, times the weight, 0 outside the mask."""
+        """Squared error [N,T] of ``name``, *averaged over the data dimensions*, times the weight, 0 outside the
+        mask."""
         if name not in self.predicted:
             raise NeedsError(f"Predictions needs {name!r}, but holds {sorted(self.predicted)}.")
         data = tuple(range(2, self.target.ndim))
@@ -103,7 +110,8 @@ class Predictions:
 
     def as_steps(self) -> Steps:
         """The same evidence read as steps: log-prob up to a scale and a constant is minus the error, so that
-        ``log_ratio('policy', 'old')`` is the implicit reward −(ℓ_policy − ℓ_old) per probe and every step objective applies."""
+        ``log_ratio('policy', 'old')`` is the implicit reward −(ℓ_policy − ℓ_old) per probe and every step objective
+        applies."""
         return Steps(self.mask, {name: -self.errors(name) for name in self.predicted})
 
     def take(self, rows: Tensor) -> "Predictions":

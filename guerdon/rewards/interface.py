@@ -1,6 +1,7 @@
 """What a reward, a transform and a combination are: three small interfaces, state always explicit.
 
-State is a mapping of tensors, numbers, strings and nested mappings, owned by the caller and never changed in place, so that it can
+State is a mapping of tensors, numbers, strings and nested mappings, owned by the caller and never changed in place, so
+that it can
 be checkpointed, frozen and compared.
 """
 
@@ -22,8 +23,10 @@ State = Mapping[str, Any]
 class Context:
     """What a reward may know of the run besides the samples.
 
-    round, step: where the run is. seed: the key for whatever is drawn. training: running statistics update only when True.
-    anchors: per prompt, responses kept to compare with (matched by the 'prompt' partition keys in ``Samples.prompts``), or None.
+    round, step: where the run is. seed: the key for whatever is drawn. training: running statistics update only when
+    True.
+    anchors: per prompt, responses kept to compare with (matched by the 'prompt' partition keys in
+    ``Samples.prompts``), or None.
     log: called with (node path, Channel) for every node of the graph, or None.
     """
 
@@ -38,7 +41,8 @@ class Context:
 class Reward:
     """Base of every reward; operators build the graph of ``guerdon.rewards.algebra``.
 
-    A subclass gives ``name``, ``needs`` (columns or payload kinds it reads), ``channels`` (their names), ``differentiable`` and
+    A subclass gives ``name``, ``needs`` (columns or payload kinds it reads), ``channels`` (their names),
+    ``differentiable`` and
     ``score``; ``init`` only where it has state.
     """
 

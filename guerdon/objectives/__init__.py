@@ -1,0 +1,58 @@
+"""Pure losses as terms over a Batch: each has its own needs, coupled statistics, units and global denominator.
+
+Belongs here: what is differentiated (pairwise, listwise, unpaired, policy, regression, value losses) and how units are
+reduced.
+Does not belong here: forward passes (``worlds``), likelihoods of comparisons themselves (``preferences``), advantages,
+loops.
+"""
+
+from guerdon.objectives.expectation import expectation, sft
+from guerdon.objectives.pairwise import (
+    bradley_terry_loss,
+    dpo,
+    hinge,
+    ipo_mean,
+    ipo_sum,
+    logistic,
+    pairwise,
+    simpo,
+    squared,
+)
+from guerdon.objectives.policy import clipped, entropy_bonus, kl_penalty, reinforce
+from guerdon.objectives.reductions import Reduction, sequence_mean, sequence_sum, token_mean
+from guerdon.objectives.scores import Score, head, log_ratio, mean_log_ratio, mean_logprob, scaled, weighted_log_ratio
+from guerdon.objectives.terms import Loss, Objective, Term
+from guerdon.objectives.value import value_loss
+
+__all__ = [
+    "Loss",
+    "Objective",
+    "Reduction",
+    "Score",
+    "Term",
+    "bradley_terry_loss",
+    "clipped",
+    "dpo",
+    "entropy_bonus",
+    "expectation",
+    "head",
+    "hinge",
+    "ipo_mean",
+    "ipo_sum",
+    "kl_penalty",
+    "log_ratio",
+    "logistic",
+    "mean_log_ratio",
+    "mean_logprob",
+    "pairwise",
+    "reinforce",
+    "scaled",
+    "sequence_mean",
+    "sequence_sum",
+    "sft",
+    "simpo",
+    "squared",
+    "token_mean",
+    "value_loss",
+    "weighted_log_ratio",
+]
