@@ -1,0 +1,85 @@
+"""Reductions: masked totals and averages, scans over steps, statistics of ragged groups and spans, global denominators.
+
+Belongs here: pure functions that turn a tensor with a mask or with group ids into sums, means, deviations, ranks.
+Nothing here knows what a reward, a policy or a loss is, and nothing loops over rows, steps or groups.
+"""
+
+from guerdon.reduce.groups import (
+    dense_ids,
+    group_count,
+    group_max,
+    group_mean,
+    group_min,
+    group_quantile,
+    group_rank,
+    group_std,
+    group_sum,
+    per_group_count,
+    per_group_max,
+    per_group_mean,
+    per_group_min,
+    per_group_quantile,
+    per_group_std,
+    per_group_sum,
+    spread,
+)
+from guerdon.reduce.masked import (
+    average,
+    lengths,
+    masked,
+    masked_max,
+    masked_min,
+    mean_all,
+    real,
+    safe_sqrt,
+    std_all,
+    total,
+    var_all,
+    weighted_mean,
+)
+from guerdon.reduce.peers import leave_one_out_mean, leave_one_out_std
+from guerdon.reduce.scans import discounted_suffix_sum, discounted_suffix_sum_loop, reverse_cumsum
+from guerdon.reduce.spans import first_in_span, last_in_span, span_count, span_ids, span_sum, spread_from_last
+
+__all__ = [
+    "average",
+    "dense_ids",
+    "discounted_suffix_sum",
+    "discounted_suffix_sum_loop",
+    "first_in_span",
+    "group_count",
+    "group_max",
+    "group_mean",
+    "group_min",
+    "group_quantile",
+    "group_rank",
+    "group_std",
+    "group_sum",
+    "last_in_span",
+    "leave_one_out_mean",
+    "leave_one_out_std",
+    "lengths",
+    "masked",
+    "masked_max",
+    "masked_min",
+    "mean_all",
+    "per_group_count",
+    "per_group_max",
+    "per_group_mean",
+    "per_group_min",
+    "per_group_quantile",
+    "per_group_std",
+    "per_group_sum",
+    "real",
+    "reverse_cumsum",
+    "safe_sqrt",
+    "span_count",
+    "span_ids",
+    "span_sum",
+    "spread",
+    "spread_from_last",
+    "std_all",
+    "total",
+    "var_all",
+    "weighted_mean",
+]
