@@ -17,15 +17,19 @@ class TokenRows:
     """Payload of text worlds: the token ids as sampled.
 
     ids: int64 [N,L], prompt then response. attention: bool [N,L], True on real tokens (padding is told by this, never
-    by an id).
-    response: bool [N,L], True on tokens the actor chose, its end-of-sequence included; tool output and prompt are
-    False. Steps of a
-    text row are the L positions themselves, so Steps.mask is ``response`` and log-probs stand at the token they score.
+    by an id). response: bool [N,L], True on tokens the actor chose, its end-of-sequence included; tool output and
+    prompt are False. Steps of a text row are the L positions themselves, so Steps.mask is ``response`` and log-probs
+    stand at the token they score.
+
+    logp: float [N,L] recorded while sampling, under the very distribution drawn from (after hooks, temperature and
+    top-p), 0 outside ``response``; None for recorded data. temperature: what the rows were drawn at; re-scoring uses it.
     """
 
     ids: Tensor
     attention: Tensor
     response: Tensor
+    logp: Tensor | None = None
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         checks.shape("TokenRows", "ids", self.ids, None, None)
@@ -33,6 +37,8 @@ class TokenRows:
         for name in ("attention", "response"):
             checks.shape("TokenRows", name, getattr(self, name), *self.ids.shape)
             checks.dtype("TokenRows", name, getattr(self, name), torch.bool)
+        if self.logp is not None:
+            checks.floats("TokenRows", "logp", {"sampler": self.logp}, *self.ids.shape)
         if bool((self.response & ~self.attention).any()):
             raise GuerdonError("TokenRows.response marks a position that TokenRows.attention calls padding.")
 
@@ -40,11 +46,16 @@ class TokenRows:
         return len(self.ids)
 
     def take(self, rows: Tensor) -> "TokenRows":
-        """The rows with these numbers [M], trimmed to the longest that is left."""
-        ids, attention, response = self.ids[rows], self.attention[rows], self.response[rows]
-        used = attention.any(0).nonzero()
-        first, last = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 0)
-        return TokenRows(ids[:, first:last], attention[:, first:last], response[:, first:last])
+        """The rows with these numbers [M], at the same width L, so that they stay aligned with Steps taken alike."""
+        logp = None if self.logp is None else self.logp[rows]
+        return TokenRows(self.ids[rows], self.attention[rows], self.response[rows], logp, self.temperature)
+
+    def trimmed(self) -> "TokenRows":
+        """The same rows without the columns in which every row is padded."""
+        used = self.attention.any(0).nonzero()
+        at = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 0)
+        logp = None if self.logp is None else self.logp[:, at]
+        return TokenRows(self.ids[:, at], self.attention[:, at], self.response[:, at], logp, self.temperature)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from guerdon.worlds.snapshots import Actors
 class Sampling:
     """How steps are drawn.
 
-    temperature: divides the logits, > 0 (for the most likely step set ``greedy``, which keeps the temperature for re-
-    scoring). top_p: smallest set of steps whose probability reaches it, in (0, 1]. limit: at most so many steps a row
-    (None: as many as the model's context allows). minimum: a row may not end before so many steps. snapshot: which
-    snapshot draws. Raises GuerdonError where a value is out of range.
+    temperature: divides the logits, > 0 (for the most likely step set ``greedy``, which keeps the temperature for
+    re-scoring). top_p: smallest set of steps whose probability reaches it, in (0, 1]. limit: at most so many steps a
+    row (None: as many as the model's context allows). minimum: a row may not end before so many steps. snapshot:
+    which snapshot draws. Raises GuerdonError where a value is out of range.
     """
 
     temperature: float = 1.0

@@ -1,0 +1,37 @@
+"""Draws by key: a counter-based hash in tensor arithmetic, so that no draw depends on how rows are batched or
+ordered."""
+
+import torch
+from torch import Tensor
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed integer
+_MIX1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
+_MIX2 = -7723592293110705685  # 0x94D049BB133111EB
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift of int64, which torch shifts arithmetically."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def mix(keys: Tensor, counter: Tensor | int) -> Tensor:
+    """int64 hash of (key, counter), elementwise: the ``counter``-th output of the splitmix64 stream that starts at
+    ``keys`` (Steele, Lea & Flood 2014). Wraps modulo 2^64."""
+    z = keys + (counter + 1) * torch.tensor(_GOLDEN, device=keys.device)
+    z = (z ^ _shift(z, 30)) * _MIX1
+    z = (z ^ _shift(z, 27)) * _MIX2
+    return z ^ _shift(z, 31)
+
+
+def uniform(keys: Tensor, counter: Tensor | int) -> Tensor:
+    """float64 uniforms in [0, 1) like ``keys``, 52 bits each: u·c < c holds in float64 for every c > 0."""
+    return _shift(mix(keys, counter), 12).double() * 2.0**-52
+
+
+def draw(logp: Tensor, u: Tensor) -> Tensor:
+    """int64 [n]: one index a row of log-probabilities [n,V] by the inverse of the cumulative distribution at ``u`` [n].
+
+    An index of probability 0 is never drawn; log-probabilities need not be normalised, but must not all be −inf.
+    """
+    cumulative = logp.double().exp().cumsum(-1)
+    return torch.searchsorted(cumulative, (u * cumulative[:, -1]).unsqueeze(-1), right=True).squeeze(-1)

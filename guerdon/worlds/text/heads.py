@@ -1,0 +1,75 @@
+"""Where a causal LM's logits come from: found by a probe, so that only the positions asked for ever meet the
+vocabulary."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+
+
+@dataclass(frozen=True)
+class Head:
+    """How to read a model. linear: logits = softcap(hidden·Wᵀ + b) with hidden the backbone's last states; otherwise
+    only the whole model gives logits. softcap: c in c·tanh(x/c), or None."""
+
+    linear: bool
+    softcap: float | None = None
+
+
+def unwrapped(model: nn.Module) -> Any:
+    """The transformers model inside a peft wrapper (its adapters stay in place), or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+
+
+def backbone(model: nn.Module) -> Any:
+    """The part below the output head."""
+    inner = unwrapped(model)
+    return getattr(inner, inner.base_model_prefix)
+
+
+def output(model: nn.Module) -> nn.Linear:
+    """The output head of a model whose ``Head`` is linear."""
+    return unwrapped(model).get_output_embeddings()
+
+
+def capped(logits: Tensor, softcap: float | None) -> Tensor:
+    """c·tanh(logits / c), or the logits where there is no cap."""
+    return logits if softcap is None else softcap * torch.tanh(logits / softcap)
+
+
+@torch.no_grad()
+def find_head(model: nn.Module) -> Head:
+    """Probe a model in eval mode: feed a few tokens, make the head's output 50 times as large, and see whether the
+    logits are that output (soft-capped where the configuration says so) and the head's input is the backbone's
+    output. Architectures that scale, mask or bias their logits, and heads that carry adapters, fail the probe and are
+    read through the whole model."""
+    inner = unwrapped(model)
+    head = inner.get_output_embeddings() if hasattr(inner, "get_output_embeddings") else None
+    body = getattr(inner, getattr(inner, "base_model_prefix", ""), None)
+    if type(head) is not nn.Linear or body is None or body is inner or head.weight.device.type == "meta":
+        return Head(linear=False)
+    config = inner.config.get_text_config() if hasattr(inner.config, "get_text_config") else inner.config
+    softcap = next((float(c) for name in _SOFTCAPS if (c := getattr(config, name, None))), None)
+    ids = torch.arange(min(4, head.out_features), device=head.weight.device)[None]
+    seen: dict[str, Tensor] = {}
+
+    def spy(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        seen["hidden"], seen["out"] = inputs[0], 50 * out
+        return seen["out"]
+
+    handle = head.register_forward_hook(spy)
+    try:
+        logits = model(input_ids=ids, use_cache=False).logits
+        hidden = body(input_ids=ids, use_cache=False)[0]
+    finally:
+        handle.remove()
+    if seen["hidden"].shape != hidden.shape or not torch.allclose(seen["hidden"], hidden, rtol=1e-3, atol=1e-4):
+        return Head(linear=False)
+    for c in dict.fromkeys((softcap, None)):
+        expected = capped(seen["out"].float(), c)
+        if expected.shape == logits.shape and torch.allclose(logits.float(), expected, rtol=1e-2, atol=1e-3):
+            return Head(linear=True, softcap=c)
+    return Head(linear=False)
