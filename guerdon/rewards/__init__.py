@@ -1,0 +1,1 @@
+"""Whatever turns samples into scores, and the algebra that composes them."""

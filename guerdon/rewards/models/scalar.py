@@ -1,0 +1,233 @@
+"""A scalar reward model: any transformers backbone with K linear heads on its last response token."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guerdon.batch import Seed, TokenRows
+from guerdon.errors import GuerdonError
+from guerdon.rewards.models import loading
+from guerdon.rewards.models.embeddings import buckets
+from guerdon.rewards.models.heads import LinearHead
+from guerdon.rewards.models.text import EncodedRow, encode, pad_rows, right_padded
+
+FORMAT = "guerdon-scalar-reward-1"
+
+
+class ScalarRewardModel(nn.Module):
+    """Backbone, tokenizer and head. K = ``members`` heads share the backbone (a shared-backbone ensemble).
+
+    The score is read at the last real response token, told by the masks and never by a token id, so padding side, a pad token that
+    equals the end token, end tokens inside the text and batch mates do not move it. ``readout`` 'classifier' keeps the pooled
+    classification head of an encoder checkpoint as it is (K = 1).
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        tokenizer: Any,
+        members: int = 1,
+        *,
+        seed: Seed | None = None,
+        max_length: int | None = None,
+        readout: str = "last",
+        base: str | None = None,
+    ) -> None:
+        super().__init__()
+        if readout not in ("last", "classifier"):
+            raise GuerdonError(f"readout must be 'last' or 'classifier', but {readout!r} came.")
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.readout = readout
+        self.base = base
+        limit = loading.context_length(backbone, tokenizer)
+        self.max_length = min((x for x in (max_length, limit) if x is not None), default=None)
+        width = loading.hidden_size(backbone)
+        # Drawn from a key, not from torch's global generator: the head cannot be initialised "before seeding".
+        self.head = LinearHead(width, members, init=1.0, seed=seed or Seed(0)).to(self.device)
+
+    @property
+    def members(self) -> int:
+        """K."""
+        return self.head.members
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone lives."""
+        return next(self.backbone.parameters()).device
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        members: int = 1,
+        *,
+        seed: Seed | None = None,
+        max_length: int | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        lora: Mapping[str, Any] | None = None,
+    ) -> "ScalarRewardModel":
+        """From a folder or hub id: a saved guerdon model, an AutoModelForSequenceClassification checkpoint with one label, or any
+        other transformer (then the heads are drawn from ``seed``). lora: arguments of peft's LoraConfig, or None.
+
+        Raises GuerdonError where ``model`` is not a model or has more than one label.
+        """
+        if (Path(str(model)) / "reward_model.json").is_file():
+            return cls.load(model, dtype=dtype, device=device)
+        config = loading.load_config(model)
+        tokenizer = loading.load_tokenizer(model)
+        architectures = getattr(config, "architectures", None) or [""]
+        if architectures[0].endswith("ForSequenceClassification"):
+            out = _from_classifier(cls, model, config, tokenizer, max_length, dtype, device)
+        else:
+            backbone = loading.load_backbone(model, dtype=dtype, device=device)
+            out = cls(backbone, tokenizer, members, seed=seed, max_length=max_length, base=str(model))
+        return out.with_lora(lora, seed or Seed(0)) if lora is not None else out
+
+    def with_lora(self, lora: Mapping[str, Any], seed: Seed) -> "ScalarRewardModel":
+        """Freeze the backbone and add low-rank adapters (peft); target_modules 'all-linear' unless given. Changes this model."""
+        from peft import LoraConfig, get_peft_model
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed.child("lora").integer(31))
+            settings = LoraConfig(**{"target_modules": "all-linear", **lora})
+            self.backbone = get_peft_model(self.backbone, settings)  # type: ignore[arg-type]
+        return self
+
+    def forward(self, rows: TokenRows) -> Tensor:
+        """Scores float32 [N,K] of token rows; carries gradient. A row without response tokens is read at its last real token.
+
+        Raises GuerdonError for a row without any token.
+        """
+        rows = right_padded(rows)
+        if not bool(rows.attention.any(1).all()):
+            raise GuerdonError(f"Row {int((~rows.attention.any(1)).nonzero()[0])} holds no token to score.")
+        ids = rows.ids.to(self.device)
+        attention = rows.attention.to(self.device)
+        if self.readout == "classifier":
+            return self.backbone(input_ids=ids, attention_mask=attention.long()).logits.float()
+        hidden = self.backbone(input_ids=ids, attention_mask=attention.long()).last_hidden_state
+        at = torch.arange(ids.shape[1], device=self.device)
+        response = rows.response.to(self.device)
+        read = torch.where(response.any(1, keepdim=True), response, attention)
+        last = torch.where(read, at, -1).amax(1)
+        return self.head(hidden[torch.arange(len(ids), device=self.device), last])
+
+    def encode(self, prompt: Any, response: str) -> EncodedRow:
+        """Token ids of one row within the context. Raises GuerdonError where the response alone does not fit."""
+        return encode(self.tokenizer, prompt, response, max_length=self.max_length)
+
+    @torch.no_grad()
+    def score_encoded(self, rows: Sequence[EncodedRow], tokens_at_once: int = 8192) -> Tensor:
+        """Scores [N,K] on the CPU without gradient, in batches of similar length; equal to 1e-4 for any budget."""
+        was_training = self.training
+        self.eval()
+        out = torch.zeros(len(rows), self.members)
+        for batch in buckets([len(r.ids) for r in rows], tokens_at_once):
+            out[batch] = self(pad_rows([rows[i] for i in batch], self.tokenizer.pad_token_id)).cpu()
+        self.train(was_training)
+        return out
+
+    def score_texts(self, prompts: Sequence[Any], responses: Sequence[str]) -> Tensor:
+        """Scores [N,K] of texts, without gradient."""
+        return self.score_encoded([self.encode(p, r) for p, r in zip(prompts, responses, strict=True)])
+
+    def save(self, folder: str | Path) -> None:
+        """Safetensors and JSON in ``folder``, written beside it first and then moved, so that a kill leaves old or new, never half."""
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        part = folder.with_name(f".{folder.name}.part{os.getpid()}")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        adapted = hasattr(self.backbone, "peft_config")
+        self.backbone.save_pretrained(part / ("adapter" if adapted else "backbone"))  # type: ignore[operator]
+        self.tokenizer.save_pretrained(part / "tokenizer")
+        save_file({"head": self.head.weight.detach().cpu().contiguous()}, part / "head.safetensors")
+        about = {
+            "format": FORMAT,
+            "members": self.members,
+            "max_length": self.max_length,
+            "readout": self.readout,
+            "base": self.base if adapted else None,
+        }
+        (part / "reward_model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        old = folder.with_name(f".{folder.name}.old{os.getpid()}")
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(part, folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu"
+    ) -> "ScalarRewardModel":
+        """The model that ``save`` wrote. Raises GuerdonError where ``folder`` holds none."""
+        from safetensors.torch import load_file
+
+        folder = Path(folder)
+        about = read_about(folder, FORMAT)
+        tokenizer = loading.load_tokenizer(folder / "tokenizer")
+        if about["base"] is not None:
+            from peft import PeftModel
+
+            backbone = loading.load_backbone(about["base"], dtype=dtype, device=device)
+            backbone = PeftModel.from_pretrained(backbone, folder / "adapter").eval()
+        elif about["readout"] == "classifier":
+            backbone = _classifier(folder / "backbone", dtype, device)
+        else:
+            backbone = loading.load_backbone(folder / "backbone", dtype=dtype, device=device)
+        out = cls(backbone, tokenizer, about["members"], max_length=about["max_length"], readout=about["readout"])
+        out.base = about["base"]
+        with torch.no_grad():
+            out.head.weight.copy_(load_file(folder / "head.safetensors")["head"])
+        return out.eval()
+
+
+def read_about(folder: Path, expected: str) -> dict[str, Any]:
+    """``reward_model.json`` of a saved model. Raises GuerdonError where it is absent or of another format."""
+    try:
+        about = json.loads((folder / "reward_model.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GuerdonError(f"A saved reward model was expected in {folder}, but reward_model.json: {error}.") from error
+    if about.get("format") != expected:
+        raise GuerdonError(
+            f"{folder}/reward_model.json must have format {expected!r}, but has {about.get('format')!r}."
+        )
+    return about
+
+
+def _classifier(path: str | Path, dtype: torch.dtype, device: str) -> Any:
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype).to(device).eval()
+
+
+def _from_classifier(
+    cls: type[ScalarRewardModel],
+    model: str | Path,
+    config: Any,
+    tokenizer: Any,
+    max_length: int | None,
+    dtype: torch.dtype,
+    device: str,
+) -> ScalarRewardModel:
+    if config.num_labels != 1:
+        raise GuerdonError(
+            f"A reward model has one label, but the classifier at {str(model)!r} has {config.num_labels}; give a backbone instead."
+        )
+    whole = _classifier(loading.resolve(model), dtype, device)
+    linear = getattr(whole, "score", None)
+    if not isinstance(linear, nn.Linear) or linear.bias is not None:
+        return cls(whole, tokenizer, max_length=max_length, readout="classifier", base=str(model)).eval()
+    out = cls(whole.base_model, tokenizer, max_length=max_length, base=str(model))
+    with torch.no_grad():
+        out.head.weight.copy_(linear.weight.float())
+    return out.eval()

@@ -1,0 +1,290 @@
+"""Fitting reward models on comparisons: heads on frozen vectors, and scalar models on any backbone.
+
+The likelihood is ``guerdon.preferences.bradley_terry``; every loss is a weighted sum over one stated denominator.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guerdon.batch import Preference, Seed
+from guerdon.errors import DataError, GuerdonError
+from guerdon.preferences import bradley_terry
+from guerdon.rewards.models import (
+    Embedder,
+    EmbeddingRewardModel,
+    EncodedRow,
+    LinearHead,
+    MLPHead,
+    ScalarRewardModel,
+    Scaling,
+    features,
+    pad_rows,
+)
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+History = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class TextPairs:
+    """P comparisons as texts: prompt, winner and loser a pair; preferred = P(winner ≻ loser), weight, margin [P]; source for messages."""
+
+    prompts: Sequence[Any]
+    winners: Sequence[str]
+    losers: Sequence[str]
+    preferred: Tensor
+    weight: Tensor
+    margin: Tensor
+    sources: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @staticmethod
+    def of(records: Sequence[Preference]) -> "TextPairs":
+        """Every comparison of every record, the likelier side first. Raises DataError where there is none."""
+        rows = [
+            (r, c, (c.first, c.second) if c.p >= 0.5 else (c.second, c.first), f"{r.source or f'record {i}'}")
+            for i, r in enumerate(records)
+            for c in r.comparisons
+        ]
+        if not rows:
+            raise DataError("Comparisons were expected, but the records hold none; give chosen and rejected responses.")
+        return TextPairs(
+            [r.prompt for r, _, _, _ in rows],
+            [r.response_text(w) for r, _, (w, _), _ in rows],
+            [r.response_text(l) for r, _, (_, l), _ in rows],
+            torch.tensor([max(c.p, 1 - c.p) for _, c, _, _ in rows]),
+            torch.tensor([float(c.weight) for _, c, _, _ in rows]),
+            torch.tensor([float(c.margin or 0.0) for _, c, _, _ in rows]),
+            [s for _, _, _, s in rows],
+        )
+
+
+def pair_loss(
+    z_w: Tensor, z_l: Tensor, pairs_weight: Tensor, preferred: Tensor, margin: Tensor, smoothing: float
+) -> Tensor:
+    """Σ weight · Bradley–Terry / Σ weight for K members at once; z [P,K], weight [P,K], preferred and margin [P]."""
+    k = z_w.shape[1]
+    loss = bradley_terry(
+        z_w.flatten(),
+        z_l.flatten(),
+        preferred=preferred.repeat_interleave(k),
+        margin=margin.repeat_interleave(k),
+        smoothing=smoothing,
+    )
+    # Members are independent fits: each has its own denominator, and their losses add.
+    return ((loss.view(-1, k) * pairs_weight).sum(0) / pairs_weight.sum(0).clamp(min=1e-12)).sum()
+
+
+def member_weights(weight: Tensor, members: int, bootstrap: bool, seed: Seed) -> Tensor:
+    """Pair weights [P,K]: with ``bootstrap`` each member sees its own resample (counts of a draw with replacement), else all pairs."""
+    if not bootstrap:
+        return weight.unsqueeze(1).expand(-1, members)
+    p = len(weight)
+    counts = [
+        torch.bincount(torch.randint(p, (p,), generator=seed.child("bootstrap", k).torch()), minlength=p)
+        for k in range(members)
+    ]
+    return torch.stack(counts, 1) * weight.unsqueeze(1)
+
+
+def fit_head(
+    head: LinearHead | MLPHead,
+    winner: Tensor,
+    loser: Tensor,
+    *,
+    preferred: Tensor | None = None,
+    margin: Tensor | None = None,
+    weight: Tensor | None = None,
+    smoothing: float = 0.0,
+    weight_decay: float = 1e-2,
+    steps: int = 200,
+    lr: float = 1e-2,
+    progress: Progress | None = None,
+) -> History:
+    """Fit a head on vectors winner, loser [P,D] (frozen); changes the head.
+
+    Objective per member: mean Bradley–Terry loss + weight_decay/2 · ‖parameters‖². A LinearHead is convex and is solved by L-BFGS
+    with a strong-Wolfe line search; an MLPHead takes ``steps`` full-batch AdamW steps (then weight_decay is AdamW's). weight: [P] or
+    [P,K]. Raises GuerdonError where there is no pair.
+    """
+    if len(winner) == 0 or winner.shape != loser.shape:
+        raise GuerdonError(
+            f"Vectors of equal shape [P,D], P > 0, were expected; {list(winner.shape)}, {list(loser.shape)} came."
+        )
+    p = len(winner)
+    preferred = torch.ones(p) if preferred is None else preferred
+    margin = torch.zeros(p) if margin is None else margin
+    weight = torch.ones(p) if weight is None else weight
+    weights = weight.unsqueeze(1).expand(-1, head.members) if weight.ndim == 1 else weight
+    history: History = []
+
+    def loss_now() -> Tensor:
+        return pair_loss(head(winner), head(loser), weights, preferred, margin, smoothing)
+
+    def note(step: int, loss: Tensor) -> None:
+        history.append({"step": float(step), "loss": loss.item() / head.members})
+        if progress is not None:
+            progress(step, steps, history[-1])
+
+    if isinstance(head, LinearHead):
+        solver = torch.optim.LBFGS(
+            head.parameters(),
+            max_iter=steps,
+            tolerance_grad=1e-7,
+            tolerance_change=1e-10,
+            line_search_fn="strong_wolfe",
+        )
+
+        def closure() -> Tensor:
+            solver.zero_grad()
+            loss = loss_now() + 0.5 * weight_decay * head.weight.square().sum()
+            loss.backward()
+            return loss
+
+        solver.step(closure)  # type: ignore[no-untyped-call]
+        note(steps, loss_now().detach())
+        return history
+    optimiser = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=weight_decay)
+    for step in range(1, steps + 1):
+        optimiser.zero_grad()
+        loss = loss_now()
+        loss.backward()
+        optimiser.step()
+        note(step, loss.detach())
+    return history
+
+
+def fit_embedding_head(
+    records: Sequence[Preference],
+    embedder: Embedder,
+    *,
+    names: Sequence[str] = ("response",),
+    members: int = 1,
+    hidden: int | None = None,
+    bootstrap: bool | None = None,
+    weight_decay: float = 1e-2,
+    steps: int = 200,
+    lr: float = 1e-2,
+    smoothing: float = 0.0,
+    seed: Seed | None = None,
+    model: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[EmbeddingRewardModel, History]:
+    """A Bradley–Terry head on frozen embeddings of every comparison in ``records``.
+
+    hidden: width of an MLPHead, None for a LinearHead. members: K heads; bootstrap None resamples pairs per member where K > 1 (a
+    convex fit would otherwise give K equal members). Features are scaled by the training rows' mean and standard deviation.
+    """
+    seed = seed or Seed(0)
+    pairs = TextPairs.of(records)
+    x_w = features(embedder, pairs.prompts, pairs.winners, names)
+    x_l = features(embedder, pairs.prompts, pairs.losers, names)
+    scaling = Scaling.fit(torch.cat([x_w, x_l]))
+    head: LinearHead | MLPHead
+    head = LinearHead(x_w.shape[1], members) if hidden is None else MLPHead(x_w.shape[1], hidden, members, seed=seed)
+    history = fit_head(
+        head,
+        scaling(x_w),
+        scaling(x_l),
+        preferred=pairs.preferred,
+        margin=pairs.margin,
+        weight=member_weights(pairs.weight, members, members > 1 if bootstrap is None else bootstrap, seed),
+        smoothing=smoothing,
+        weight_decay=weight_decay,
+        steps=steps,
+        lr=lr,
+        progress=progress,
+    )
+    return EmbeddingRewardModel(embedder, head, names, scaling, model or embedder.name).eval(), history
+
+
+def fit_scalar_model(
+    records: Sequence[Preference],
+    model: ScalarRewardModel,
+    *,
+    epochs: int = 2,
+    lr: float = 1e-3,
+    pairs_at_once: int = 32,
+    warmup: int = 10,
+    weight_decay: float = 0.01,
+    max_norm: float = 1.0,
+    smoothing: float = 0.0,
+    centre: float = 0.0,
+    bootstrap: bool = False,
+    seed: Seed | None = None,
+    progress: Progress | None = None,
+) -> tuple[ScalarRewardModel, History]:
+    """Fit backbone and heads by Bradley–Terry; changes and returns ``model``. Two epochs keep the scale calibrated (more overfit it).
+
+    AdamW, ``warmup`` steps up and then linearly to 0, gradient norm clipped at ``max_norm``. centre: weight of the mean of
+    (z_w + z_l)², which keeps scores near zero. Order and dropout come from ``seed`` alone. Raises DataError naming the record whose
+    response does not fit the context, GuerdonError where the loss is not finite.
+    """
+    seed = seed or Seed(0)
+    pairs = TextPairs.of(records)
+    rows = [_encoded(model, pairs, i) for i in range(len(pairs))]
+    weight = member_weights(pairs.weight, model.members, bootstrap, seed)
+    total = epochs * -(-len(pairs) // pairs_at_once)
+    free = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(free, lr=lr, weight_decay=weight_decay)
+    history: History = []
+    model.train()
+    with torch.random.fork_rng(devices=[]):
+        for epoch in range(epochs):
+            order = torch.randperm(len(pairs), generator=seed.child("order", epoch).torch())
+            for batch in order.split(pairs_at_once):
+                step = len(history)
+                torch.manual_seed(seed.child("dropout", step).integer(31))
+                for group in optimiser.param_groups:
+                    group["lr"] = lr * min((step + 1) / max(1, warmup), 1.0) * (total - step) / total
+                z = model(pad_rows([row for side in (0, 1) for row in (rows[i][side] for i in batch)], _pad(model)))
+                z_w, z_l = z[: len(batch)], z[len(batch) :]
+                at = batch.to(z.device)
+                w = weight.to(z.device)[at]
+                loss = pair_loss(
+                    z_w, z_l, w, pairs.preferred.to(z.device)[at], pairs.margin.to(z.device)[at], smoothing
+                )
+                whole = loss + centre * (w * (z_w + z_l).square()).sum() / w.sum().clamp(min=1e-12)
+                if not bool(torch.isfinite(whole)):
+                    raise GuerdonError(
+                        f"The reward model's loss is not finite at step {step}; lower the learning rate {lr}."
+                    )
+                optimiser.zero_grad()
+                whole.backward()
+                nn.utils.clip_grad_norm_(free, max_norm)
+                optimiser.step()
+                right = ((z_w > z_l).float() + 0.5 * (z_w == z_l).float()).detach()
+                history.append(
+                    {
+                        "step": float(step),
+                        "loss": loss.item() / model.members,
+                        "accuracy": right.sum().item() / right.numel(),
+                    }
+                )
+                if progress is not None:
+                    progress(step + 1, total, history[-1])
+    return model.eval(), history
+
+
+def pair_scores(model: Any, records: Sequence[Preference]) -> tuple[Tensor, Tensor]:
+    """Scores z_w, z_l [P,K] of every comparison by any TextScorer, without gradient."""
+    pairs = TextPairs.of(records)
+    both = model.score_texts([*pairs.prompts, *pairs.prompts], [*pairs.winners, *pairs.losers])
+    return both[: len(pairs)], both[len(pairs) :]
+
+
+def _pad(model: ScalarRewardModel) -> int:
+    return int(model.tokenizer.pad_token_id)
+
+
+def _encoded(model: ScalarRewardModel, pairs: TextPairs, i: int) -> tuple[EncodedRow, EncodedRow]:
+    try:
+        return model.encode(pairs.prompts[i], pairs.winners[i]), model.encode(pairs.prompts[i], pairs.losers[i])
+    except GuerdonError as error:
+        raise DataError(f"{pairs.sources[i]}: {error}") from error
