@@ -47,7 +47,7 @@ def dense_ids(ids: Tensor, ok: Tensor | None = None) -> tuple[Tensor, int]:
 
 
 def flatten(x: Tensor, ids: Tensor, ok: Tensor | None) -> tuple[Tensor, Tensor, int]:
-    """(values [E] with 0 for whoever is left out, slot [E] in 0..G with G meaning left out, G), E the number of entries."""
+    """(values [E], 0 for whoever is left out; slot [E] in 0 to G, G meaning left out; G), E the number of entries."""
     if x.shape != ids.shape:
         raise GuerdonError(
             f"values {list(x.shape)} and group ids {list(ids.shape)} must have the same shape; expand the ids"

@@ -15,9 +15,9 @@ from guerdon.reduce.masked import masked
 
 
 def span_ids(spans: Tensor, ok: Tensor | None = None) -> tuple[Tensor, int]:
-    """Number all spans of all rows 0 ..
+    """Number all spans of all rows, row by row: [N, T] -> (ids [N, T] in 0 to U-1, -1 outside; U).
 
-    U-1, row by row -> (ids [N, T], -1 outside; U). What `per_group_*` needs for one number per span.
+    What `per_group_*` needs for one number per span.
     """
     if spans.dim() != 2:
         raise GuerdonError(f"spans are [rows, steps], got shape {list(spans.shape)}")
