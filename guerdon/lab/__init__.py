@@ -1,1 +1,31 @@
-"""Lab."""
+"""Small, real, deterministic testbeds, and the protocol by which methods are compared honestly.
+
+Belongs here: testbeds that build from a seed within 30 seconds without a download (``text_gold``, ``finite``,
+``text_real``), the comparison protocol (``protocol``, ``stats``, ``results``, ``frontier``) and the report that the lab
+can see (``power``). Does not belong here: methods and their claims (``catalogue``), losses, or training loops.
+Testbeds import heavy libraries, so they are imported by name: ``from guerdon.lab import text_gold``.
+"""
+
+from guerdon.lab.frontier import area_under, frontier_metrics, gold_at
+from guerdon.lab.protocol import Claim, Experiment, replay, run_experiment, verdict
+from guerdon.lab.results import Result, load, save
+from guerdon.lab.stats import Interval, Verdict, expected_by_chance, paired_interval, seeds_needed
+
+__all__ = [
+    "Claim",
+    "Experiment",
+    "Interval",
+    "Result",
+    "Verdict",
+    "area_under",
+    "expected_by_chance",
+    "frontier_metrics",
+    "gold_at",
+    "load",
+    "paired_interval",
+    "replay",
+    "run_experiment",
+    "save",
+    "seeds_needed",
+    "verdict",
+]
