@@ -1,0 +1,61 @@
+"""Anthropic's dialogues: "\\n\\nHuman: ... \\n\\nAssistant: ..." in chosen and rejected.
+
+One space after a speaker's colon belongs to the form, not to the text; a colon without one is written with it.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from guerdon.batch import Message, Preference
+from guerdon.data import records
+from guerdon.data.formats.format import Format, cannot
+from guerdon.data.formats.pair import chosen_rejected, pair, pair_columns, sides_of, split_conversations
+from guerdon.data.records import Record
+
+_ROLES = {"Human": "user", "Assistant": "assistant", "System": "system"}
+_NAMES = {role: name for name, role in _ROLES.items()}
+_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?")
+
+
+def _detect_hh(record: Record) -> str | None:
+    sides = [record.get(name) for name in ("chosen", "rejected")]
+    if all(isinstance(side, str) and re.match(r"(\n\n)?(Human|System):", side) for side in sides):
+        return "chosen and rejected are dialogues that open with 'Human:'"
+    return None
+
+
+def read_dialogue(text: str) -> tuple[Message, ...] | None:
+    """The turns of an HH dialogue; None where the text does not open with one."""
+    pieces = _TURN.split(text)
+    if pieces[0] or len(pieces) < 3:
+        return None
+    return tuple(Message.of(_ROLES[name], said) for name, said in zip(pieces[1::2], pieces[2::2], strict=True))
+
+
+def write_dialogue(messages: Sequence[Message]) -> str:
+    """The dialogue in HH's form; roles it does not know keep their own name."""
+    return "".join(f"\n\n{_NAMES.get(m.role, m.role.capitalize())}: {m.text}" for m in messages)
+
+
+def _read_hh(record: Record, source: str) -> Preference:
+    sides = []
+    for name in ("chosen", "rejected"):
+        turns = read_dialogue(records.text_field(record, name, source))
+        if turns is None:
+            raise records.wrong(source, name, "a dialogue that opens with 'Human:'", record[name])
+        sides.append(turns)
+    prompt, responses = split_conversations(sides[0], sides[1], source)
+    return pair(record, source, prompt, responses, ("chosen", "rejected"))
+
+
+def _write_hh(preference: Preference) -> dict[str, Any]:
+    columns = pair_columns(preference, "hh")
+    turns = [m for side in (preference.prompt, *preference.responses) for m in side]
+    if any(m.role not in _NAMES or [p.kind for p in m.parts] != ["text"] for m in turns):
+        raise cannot(preference, "hh", "text messages of user, assistant and system")
+    sides = (write_dialogue((*preference.prompt, *side)) for side in sides_of(preference))
+    return dict(zip(("chosen", "rejected"), sides, strict=True)) | columns
+
+
+HH = Format("hh", ("chosen", "rejected"), _detect_hh, _read_hh, _write_hh, chosen_rejected)

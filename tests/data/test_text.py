@@ -1,0 +1,164 @@
+"""Prompts and responses as tokens: the prompt is a prefix, the end token stands once, padding is told by the mask."""
+
+import pytest
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from guerdon.batch import Message, Part
+from guerdon.data import Encoded, encode, encode_prompt, render_prompt, render_response, token_rows
+from guerdon.errors import DataError
+
+ASK = (Message.of("user", "Two and two?"),)
+SAY = (Message.of("assistant", "It is four."),)
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+GEMMA = (
+    "<s>{% for m in messages %}<turn>{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content }}<end_of_turn>\n"
+    "{% endfor %}{% if add_generation_prompt %}<turn>model\n{% endif %}"
+)
+BARE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+
+
+def byte_tokenizer(**special: str) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer (GPT-2's kind) with one merge that straddles words: ':' and a space."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: i for i, letter in enumerate([*letters, ":Ġ"])}
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[(":", "Ġ")]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = decoders.ByteLevel()
+    made = PreTrainedTokenizerFast(tokenizer_object=core, **special)
+    return made
+
+
+def piece_tokenizer() -> PreTrainedTokenizerFast:
+    """A sentence-piece-like tokenizer (Llama 2's kind): a space before every text, BOS added to plain text."""
+    letters = ["<s>", "</s>", "<unk>", *sorted(set("▁\n:.?") | set(map(chr, range(65, 123))))]
+    core = Tokenizer(models.BPE(vocab={x: i for i, x in enumerate(letters)}, merges=[], unk_token="<unk>"))
+    core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
+def chat_tokenizer(template: str, *special: str, **named: str) -> PreTrainedTokenizerFast:
+    tokenizer = byte_tokenizer(**named)
+    tokenizer.add_tokens([AddedToken(token, special=True) for token in special], special_tokens=True)
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def test_without_a_template_turns_are_written_as_a_dialogue() -> None:
+    tokenizer = byte_tokenizer(eos_token="<e>")
+    assert render_prompt(ASK, tokenizer) == "\n\nHuman: Two and two?\n\nAssistant:"
+    assert render_response(ASK, SAY, tokenizer) == " It is four."
+    assert (
+        render_prompt(ASK, tokenizer, "raw") + render_response(ASK, SAY, tokenizer, "raw") == "Two and two?It is four."
+    )
+
+
+@pytest.mark.parametrize("rendering", ["dialogue", "raw"])
+def test_the_prompts_tokens_are_a_prefix_even_where_a_merge_crosses_the_border(rendering: str) -> None:
+    tokenizer = byte_tokenizer(eos_token="<e>")
+    ask, say = (Message.of("user", "Sum:"),), (Message.of("assistant", " four"),)
+    row = encode(ask, say, tokenizer, rendering=rendering)
+    assert row.prompt == encode_prompt(ask, tokenizer, rendering)
+    text = render_prompt(ask, tokenizer, rendering) + render_response(ask, say, tokenizer, rendering)
+    assert tokenizer.decode([*row.prompt, *row.response[:-1]]) == text
+    assert tokenizer.convert_tokens_to_ids(":Ġ") not in row.response
+
+
+def test_no_space_is_put_before_a_sentence_piece_response() -> None:
+    tokenizer = piece_tokenizer()
+    row = encode(ASK, SAY, tokenizer, rendering="raw")
+    assert tokenizer.convert_ids_to_tokens(row.response) == [*"It▁is▁four.", "</s>"]
+    assert tokenizer.convert_ids_to_tokens(row.prompt)[:3] == ["<s>", "▁", "T"]
+    assert row.prompt.count(0) == 1
+
+
+@pytest.mark.parametrize("said", ["It is four.", "It is four.<e>"])
+def test_the_end_token_stands_once(said: str) -> None:
+    tokenizer = byte_tokenizer(eos_token="<e>")
+    row = encode(ASK, (Message.of("assistant", said),), tokenizer)
+    assert row.response.count(tokenizer.eos_token_id) == 1
+    assert row.response[-1] == tokenizer.eos_token_id
+
+
+def test_a_template_that_ends_turns_with_the_end_token_gets_no_second_one() -> None:
+    """TRL a70b4e014 appended an end token to conversations that had one; ChatML's newline after it is nobody's
+    choice."""
+    tokenizer = chat_tokenizer(CHATML, "<|im_start|>", eos_token="<|im_end|>")
+    row = encode(ASK, SAY, tokenizer)
+    assert tokenizer.decode(row.prompt) == "<|im_start|>user\nTwo and two?<|im_end|>\n<|im_start|>assistant\n"
+    assert tokenizer.decode(row.response) == "It is four.<|im_end|>"
+
+
+def test_a_template_with_its_own_end_of_turn_keeps_it_and_its_one_begin_token() -> None:
+    tokenizer = chat_tokenizer(GEMMA, "<turn>", "<end_of_turn>", bos_token="<s>", eos_token="<e>")
+    row = encode(ASK, SAY, tokenizer)
+    assert tokenizer.decode(row.response) == "It is four.<end_of_turn>"
+    assert tokenizer.decode(row.prompt).count("<s>") == 1
+
+
+def test_a_template_without_end_of_turn_gets_the_end_token() -> None:
+    tokenizer = chat_tokenizer(BARE, bos_token="<e>", eos_token="<e>")
+    assert tokenizer.decode(encode(ASK, SAY, tokenizer).response) == "It is four.<e>"
+
+
+def test_a_template_that_rewrites_the_prompt_falls_back_to_the_plain_response() -> None:
+    tokenizer = chat_tokenizer(BARE + "{% if add_generation_prompt %}<think>{% endif %}", eos_token="<e>")
+    row = encode(ASK, SAY, tokenizer)
+    assert tokenizer.decode(row.prompt).endswith("[assistant]<think>")
+    assert tokenizer.decode(row.response) == "It is four.<e>"
+
+
+def test_a_template_that_refuses_says_why_in_one_sentence() -> None:
+    tokenizer = chat_tokenizer("{{ raise_exception('roles must alternate') }}", eos_token="<e>")
+    with pytest.raises(DataError, match="refuses turns of roles user: roles must alternate"):
+        encode_prompt(ASK, tokenizer)
+
+
+def test_a_long_row_loses_the_start_of_its_prompt_and_keeps_its_begin_token() -> None:
+    tokenizer = piece_tokenizer()
+    full = encode(ASK, SAY, tokenizer, rendering="raw")
+    row = encode(ASK, SAY, tokenizer, rendering="raw", max_length=len(full) - 4)
+    assert row.response == full.response
+    assert row.prompt == (full.prompt[0], *full.prompt[5:])
+    assert (row.dropped, row.cut, len(row)) == (4, False, len(full) - 4)
+    assert encode(ASK, SAY, tokenizer, rendering="raw", max_length=len(full)) == full
+
+
+def test_a_response_longer_than_the_context_is_an_error_or_a_counted_cut() -> None:
+    tokenizer = byte_tokenizer(eos_token="<e>")
+    with pytest.raises(DataError, match=r"p\.jsonl:3: the response has 13 tokens, but 4 fit into 5"):
+        encode(ASK, SAY, tokenizer, max_length=5, source="p.jsonl:3")
+    row = encode(ASK, SAY, tokenizer, max_length=5, on_long="cut")
+    assert (len(row.prompt), tokenizer.decode(row.response), row.cut) == (1, " It ", True)
+
+
+def test_an_empty_prompt_still_gives_a_position_to_start_from() -> None:
+    assert encode_prompt((), byte_tokenizer(eos_token="<e>"), "raw") == (257,)
+    assert encode_prompt((), byte_tokenizer(bos_token="<s>", eos_token="<e>"), "raw") == (257,)
+    with pytest.raises(DataError, match="no begin or end token"):
+        encode_prompt((), byte_tokenizer(), "raw")
+
+
+@pytest.mark.parametrize("pad", [None, "<e>"])
+def test_padding_is_told_by_the_mask_whatever_the_pad_token(pad: str | None) -> None:
+    """TRL 707a7172e and #5144: where pad equals the end token, masks inferred from ids lose the end token."""
+    tokenizer = byte_tokenizer(eos_token="<e>", **({"pad_token": pad} if pad else {}))
+    end = tokenizer.eos_token_id
+    rows = token_rows(
+        [Encoded((1, 2), (3, end)), Encoded((end,), (0, 5, end))][::-1] + [Encoded((1,), (end,))], tokenizer
+    )
+    assert rows.ids.shape == (3, 4)
+    assert rows.attention.sum(1).tolist() == [4, 4, 2]
+    assert rows.response.sum(1).tolist() == [3, 2, 1]
+    assert rows.ids[rows.response].tolist() == [0, 5, end, 3, end, end]
+    assert torch.equal(rows.attention[2], torch.tensor([True, True, False, False]))
+
+
+def test_parts_that_are_not_text_are_refused() -> None:
+    with pytest.raises(DataError, match="kind 'image'"):
+        encode_prompt((Message("user", (Part("image", "a.png"),)),), byte_tokenizer(eos_token="<e>"))
