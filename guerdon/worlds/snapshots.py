@@ -198,7 +198,7 @@ class Snapshots:
         return {**held, **{f"{name}:@step": torch.tensor(step) for name, step in self._step.items()}}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what ``state_dict`` saved, bit for bit. Raises GuerdonError where names differ from the rules here."""
+        """Take up what ``state_dict`` saved, bit for bit. Raises GuerdonError where names and rules differ."""
         stored: dict[str, Parameters] = {}
         step: dict[str, int] = {}
         device = {k: p.device for k, p in self.module.named_parameters()}

@@ -1,0 +1,217 @@
+"""What snapshots say of the tokens taken: rows packed without padding, in micro-batches of similar length."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from guerdon import logprobs
+from guerdon.batch import Steps, TokenRows
+from guerdon.errors import GuerdonError, NeedsError
+from guerdon.worlds.snapshots import LIVE, Snapshots
+from guerdon.worlds.text.heads import Head, backbone, output
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of one forward pass, real tokens first: ids int64 [b,l]; chosen bool [b,l−1], True at j where token j + 1
+    was chosen by the actor (so the states at ``chosen`` predict it); labels int64 [m]; place int64 [m], where each
+    stands in the flat [N·L]; last int64 [b]: number of real tokens − 1; rows int64 [b]."""
+
+    ids: Tensor
+    chosen: Tensor
+    labels: Tensor
+    place: Tensor
+    last: Tensor
+    rows: Tensor
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one snapshot's forward pass gives at the chosen positions of a chunk: hidden [m,D] and the head it meets,
+    or logits [m,V]; states [b,l,D] only where a value head reads them."""
+
+    hidden: Tensor | None = None
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    logits: Tensor | None = None
+    states: Tensor | None = None
+
+
+def chunks(rows: TokenRows, max_tokens: int) -> Iterator[Chunk]:
+    """Micro-batches of rows sorted by length, each at most ``max_tokens`` real and padded tokens (at least one row).
+
+    A causal model never looks right, so padding on the right needs no attention mask and changes nothing; that is why
+    rows are packed, whatever side they were padded on. Rows without a chosen token are left out.
+    """
+    length = rows.attention.sum(1)
+    order = torch.argsort((~rows.attention).to(torch.int8), dim=1, stable=True)
+    ids, response = rows.ids.gather(1, order), rows.response.gather(1, order)
+    if bool(response[:, :1].any()):
+        row = int(response[:, 0].nonzero()[0, 0])
+        raise GuerdonError(
+            f"Row {row} begins with a response token, which nothing predicts; give its prompt at least one token "
+            "(the beginning of sequence)."
+        )
+    by_length = torch.argsort(length, stable=True)
+    by_length = by_length[response.any(1)[by_length]]
+    place = order + torch.arange(len(ids), device=ids.device)[:, None] * ids.shape[1]
+    begin = 0
+    sizes = length[by_length].tolist()
+    for end in range(1, len(sizes) + 1):
+        if end < len(sizes) and (end + 1 - begin) * sizes[end] <= max_tokens:
+            continue
+        at, width = by_length[begin:end], sizes[end - 1]
+        chosen = response[at, 1:width]
+        yield Chunk(
+            torch.where(torch.arange(width, device=ids.device) < length[at, None], ids[at, :width], 0),
+            chosen,
+            ids[at, 1:width][chosen],
+            place[at, 1:width][chosen],
+            length[at] - 1,
+            at,
+        )
+        begin = end
+
+
+def evidence(model: nn.Module, head: Head, chunk: Chunk, states: bool) -> Evidence:
+    """One forward pass; only chosen positions are kept, so [b,l,V] never exists where the head is linear."""
+    if head.linear:
+        hidden = backbone(model)(input_ids=chunk.ids, use_cache=False)[0]
+        plain = output(model)
+        return Evidence(hidden[:, :-1][chunk.chosen], plain.weight, plain.bias, states=hidden if states else None)
+    out = model(input_ids=chunk.ids, use_cache=False, output_hidden_states=states)
+    kept = out.hidden_states[-1] if states else None
+    return Evidence(logits=out.logits[:, :-1][chunk.chosen], states=kept)
+
+
+def token_stats(
+    of: Evidence,
+    labels: Tensor,
+    want: Sequence[logprobs.Want],
+    head: Head,
+    temperature: float,
+    to: Evidence | None = None,
+) -> Mapping[str, Tensor]:
+    """'logp', 'entropy', 'collision', 'kl' [m] of one snapshot, the last against ``to``, at ``temperature``."""
+    if of.logits is not None:
+        second = None if to is None else to.logits
+        # Alone, so that logp is computed in the same way, to the bit, whatever else is asked for.
+        rest = tuple(w for w in want if w != "logp")
+        logp = logprobs.from_logits(of.logits, labels, temperature=temperature) if "logp" in want else {}
+        more = (
+            logprobs.from_logits(of.logits, labels, want=rest, second=second, temperature=temperature) if rest else {}
+        )
+        return {**logp, **more}
+    assert of.hidden is not None and of.weight is not None
+    other = None
+    if to is not None:
+        assert to.hidden is not None and to.weight is not None
+        other = (to.hidden, to.weight, to.bias)
+    return logprobs.token_logprobs(
+        of.hidden,
+        of.weight,
+        labels,
+        bias=of.bias,
+        want=want,
+        second=other,
+        temperature=temperature,
+        softcap=head.softcap,
+    )
+
+
+def rescore(
+    snapshots: Snapshots,
+    rows: TokenRows,
+    head: Head,
+    names: Sequence[str],
+    stats: Sequence[str],
+    value_heads: Mapping[str, nn.Module],
+    max_tokens: int,
+    terminated: Tensor | None,
+) -> Steps:
+    """The whole of ``TextWorld.rescore`` on token rows; see there."""
+    recorded = [n for n in names if n not in snapshots and n == "sampler" and rows.logp is not None]
+    run = [n for n in names if n not in recorded and n != LIVE]
+    against = [s.removeprefix("kl:") for s in stats if s.startswith("kl:")]
+    run += [n for n in against if n not in run and n != LIVE]
+    live = LIVE in names or bool(stats)
+    want: list[logprobs.Want] = ["logp"]
+    want += ["entropy"] if "entropy" in stats else []
+    want += ["collision"] if "collision" in stats else []
+    valued = [s for s in stats if s.split(":")[0] in ("value", "bootstrap")]
+    _known(stats, value_heads)
+    found: dict[str, list[Tensor]] = {}
+    places: list[Tensor] = []
+    for chunk in chunks(rows, max_tokens):
+        places.append(chunk.place)
+        seen: dict[str, Evidence] = {}
+        for name in run:
+            with torch.no_grad(), snapshots.using(name) as module:
+                e = evidence(module, head, chunk, states=False)
+                if name in names:
+                    got = token_stats(e, chunk.labels, ("logp",), head, rows.temperature)
+                    found.setdefault(name, []).append(got["logp"])
+            if name in against:
+                seen[name] = e
+        if not live:
+            continue
+        with nullcontext() if LIVE in names else torch.no_grad(), snapshots.using(LIVE) as module:
+            e = evidence(module, head, chunk, states=bool(valued))
+            for key, x in token_stats(e, chunk.labels, want, head, rows.temperature).items():
+                found.setdefault(LIVE if key == "logp" else key, []).append(x)
+            for name in against:
+                kl = token_stats(e, chunk.labels, ("kl",), head, rows.temperature, seen.get(name, e))["kl"]
+                found.setdefault(f"kl:{name}", []).append(kl)
+            for stat in valued:
+                found.setdefault(stat, []).append(_value(stat, e, chunk, value_heads, terminated))
+    spread = _spreader(rows, places)
+    logp = {n: spread(found.get(n, [])) for n in names if n not in recorded}
+    for name in recorded:
+        assert rows.logp is not None
+        logp[name] = rows.logp
+    return Steps(rows.response, logp, {s: spread(found.get(s, [])) for s in stats})
+
+
+def _known(stats: Sequence[str], value_heads: Mapping[str, nn.Module]) -> None:
+    for stat in stats:
+        kind, _, name = stat.partition(":")
+        if kind in ("value", "bootstrap") and name not in value_heads:
+            raise NeedsError(f"The statistic {stat!r} needs a value head {name!r}; there are {sorted(value_heads)}.")
+        if stat not in ("entropy", "collision") and kind not in ("kl", "value", "bootstrap"):
+            raise NeedsError(
+                f"A text world knows 'entropy', 'collision', 'kl:<name>', 'value:<channel>' and 'bootstrap:<channel>', "
+                f"but {stat!r} was asked for."
+            )
+
+
+def _value(
+    stat: str, e: Evidence, chunk: Chunk, value_heads: Mapping[str, nn.Module], terminated: Tensor | None
+) -> Tensor:
+    """[m]: value before each chosen token, or after it ('bootstrap': 0 after the last token of a row that is over)."""
+    kind, _, name = stat.partition(":")
+    assert e.states is not None
+    head = value_heads[name]
+    states = e.states.to(next(head.parameters()).dtype)
+    values = head(states).squeeze(-1).float()
+    if kind == "value":
+        return values[:, :-1][chunk.chosen]
+    if terminated is None:
+        raise NeedsError("The statistic 'bootstrap' needs Samples.terminated, which these samples do not tell.")
+    over = terminated[chunk.rows, None] & (torch.arange(values.shape[1], device=values.device) == chunk.last[:, None])
+    return torch.where(over, 0.0, values)[:, 1:][chunk.chosen]
+
+
+def _spreader(rows: TokenRows, places: Sequence[Tensor]) -> Callable[[Sequence[Tensor]], Tensor]:
+    """A function that puts the chunks' values [m] back at their positions [N,L], 0 elsewhere."""
+    place = torch.cat(list(places)) if places else torch.zeros(0, dtype=torch.int64, device=rows.ids.device)
+
+    def spread(values: Sequence[Tensor]) -> Tensor:
+        if not values:
+            return torch.zeros(rows.ids.shape, device=rows.ids.device)
+        found = torch.cat(list(values))
+        return found.new_zeros(rows.ids.numel()).scatter(0, place, found).reshape(rows.ids.shape)
+
+    return spread
