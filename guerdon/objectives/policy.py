@@ -65,7 +65,7 @@ def clipped(
         mask, ratio, gain = batch.read("steps").mask, log_ratio(batch), batch.advantages[advantage]
         outside = ((ratio.exp() > 1 + up) & (gain > 0)) | ((ratio.exp() < 1 - low) & (gain < 0))
         count = mask.sum().float()
-        k3 = torch.where(mask, ratio.exp() - 1 - ratio, torch.zeros_like(ratio))
+        k3 = divergences.kl_estimate(torch.where(mask, -ratio, torch.zeros_like(ratio)), "k3", gradient="none")
         return {"clip_fraction": ((outside & mask).sum().float(), count), "kl_old": (k3.sum(), count)}
 
     needs = ("steps.logp.policy", f"steps.logp.{old}", f"advantages.{advantage}")
@@ -73,21 +73,27 @@ def clipped(
 
 
 def kl_penalty(
-    estimator: str = "k3", to: str = "reference", unbiased: bool = False, reduction: Reduction | None = None
+    estimator: str = "k3",
+    to: str = "reference",
+    gradient: divergences.EstimatorGradient = "pathwise",
+    reduction: Reduction | None = None,
 ) -> Objective:
-    """Per-step KL(π‖π_to) in the loss, by estimator ('k1', 'k2', 'k3'; the gradient each has stands in
-    ``divergences``) or 'full'
-    for the exact full-vocabulary KL. Multiply by its coefficient: ``clipped() + 0.04 * kl_penalty()``."""
+    """Per-step KL(π‖π_to) in the loss; multiply by its coefficient: ``clipped() + 0.04 * kl_penalty()``.
+
+    estimator: 'k1', 'k2', 'k3' on the sampled steps, or 'full' for the exact full-vocabulary KL (stats 'kl:<to>').
+    gradient: what is
+    differentiated ('pathwise', 'k2', 'score'); which KL each of them descends stands in ``divergences.kl_estimate``.
+    The default,
+    k3 with its pathwise gradient, is what GRPO releases use: in expectation it descends the *forward* KL.
+    """
     cut = reduction or token_mean()
 
     def unit(batch: Batch, stats: Stats) -> Tensor:
         steps = batch.read("steps")
         if estimator == "full":
             return cut.units(steps.stat(f"kl:{to}"), steps.mask)
-        value = divergences.kl_estimate(
-            steps.logprob("policy"), steps.logprob(to).detach(), estimator, unbiased=unbiased
-        )
-        return cut.units(value, steps.mask)
+        ratio = steps.logprob("policy") - steps.logprob(to).detach()
+        return cut.units(divergences.kl_estimate(ratio, estimator, gradient=gradient), steps.mask)  # type: ignore[arg-type]
 
     needs = (f"steps.stats.kl:{to}",) if estimator == "full" else ("steps.logp.policy", f"steps.logp.{to}")
     return Objective((Term("kl", needs, unit, lambda b: cut.weight(b.read("steps").mask)),))

@@ -47,7 +47,9 @@ def test_the_statistic_has_no_gradient_and_is_never_negative():
     b = batch()
     (gradient,) = torch.autograd.grad(kto(0.5).loss(b).value, b.steps.logp["policy"])
     assert gradient[2:].abs().max().item() == 0.0
-    low = Batch(Steps(b.steps.mask, {"policy": b.steps.logp["policy"] - 5, "reference": torch.zeros(4, 1)}), rows=b.rows)
+    low = Batch(
+        Steps(b.steps.mask, {"policy": b.steps.logp["policy"] - 5, "reference": torch.zeros(4, 1)}), rows=b.rows
+    )
     assert kto().couple([low])["kto"]["sum"].item() < 0  # clamped in the unit, after the *global* mean (TRL #1911)
 
 

@@ -32,7 +32,8 @@ def oreo(beta: float = 0.03, alpha: float = 0.01) -> Objective:
 
 
 def tree_solution(beta: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two binary steps, uniform reference, reward 1 only on leaf (0, 0): soft-optimal log-ratios and values along that path."""
+    """Two binary steps, uniform reference, reward 1 only on leaf (0, 0): soft-optimal log-ratios and values along that
+    path."""
     v1 = beta * math.log((math.exp(1 / beta) + 1) / 2)  # after the first 0
     v0 = beta * math.log((math.exp(v1 / beta) + 1) / 2)
     return torch.tensor([[(v1 - v0) / beta, (1 - v1) / beta]]), torch.tensor([[v0, v1]])

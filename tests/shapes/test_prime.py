@@ -1,4 +1,5 @@
-"""PRIME (card 95): a reward that learns beside the policy is two log-probs of one more snapshot, an objective and an advantage."""
+"""PRIME (card 95): a reward that learns beside the policy is two log-probs of one more snapshot, an objective and an
+advantage."""
 
 import math
 

@@ -39,7 +39,9 @@ def srpo(beta: float = 0.1, alpha: float = 0.5) -> Objective:
 def batch(values: dict[str, float]) -> Batch:
     policy = torch.tensor([[values.get(name, 0.0)] for name in ROWS]).requires_grad_()
     steps = Steps(torch.ones(6, 1, dtype=torch.bool), {"policy": policy, "reference": torch.zeros(6, 1)})
-    return Batch(steps, rows={n: torch.tensor([i]) for i, n in enumerate(ROWS)}, block=torch.zeros(6, dtype=torch.int64))
+    return Batch(
+        steps, rows={n: torch.tensor([i]) for i, n in enumerate(ROWS)}, block=torch.zeros(6, dtype=torch.int64)
+    )
 
 
 def test_all_zero_ratios():

@@ -1,4 +1,5 @@
-"""A game of actors that learn apart (card 107): one row an actor, rows of an episode share a partition, the reward is differentiable."""
+"""A game of actors that learn apart (card 107): one row an actor, rows of an episode share a partition, the reward is
+differentiable."""
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ OMEGA, BETA, COST = 25.0, 0.7, 1.0
 
 
 class TeamUtility(Reward):
-    """U_i = π_i + θ[φ_B·mean of the others' π + φ_C·c·a_i], π_i = Q/n − c·a_i, Q = ω(Σa)^β; the payload is the effort of each row."""
+    """U_i = π_i + θ[φ_B·mean of the others' π + φ_C·c·a_i], π_i = Q/n − c·a_i, Q = ω(Σa)^β; the payload is the effort
+    of each row."""
 
     name, channels, differentiable = "utility", ("utility",), True
 

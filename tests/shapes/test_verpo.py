@@ -9,7 +9,6 @@ from guerdon import reduce
 from guerdon.batch import Partition, Steps
 
 
-
 def check_weights(passed: torch.Tensor, alpha: float = 1.0, sigma: float = 0.1, delta: float = 1e-6) -> torch.Tensor:
     """Weight [J] of each check from the passes [M,J] of all turns of the group."""
     rate = passed.mean(0)
@@ -17,8 +16,11 @@ def check_weights(passed: torch.Tensor, alpha: float = 1.0, sigma: float = 0.1, 
     return torch.exp(-alpha * rate) / (density + delta)
 
 
-def turn_level_advantage(steps: Steps, turn_reward: torch.Tensor, outcome: torch.Tensor, prompt: Partition, beta: float):
-    """turn_reward [N,T] stands on the last step of each turn; outcome [N]. A = A_episode + β·A_turn, spread over the turn's steps."""
+def turn_level_advantage(
+    steps: Steps, turn_reward: torch.Tensor, outcome: torch.Tensor, prompt: Partition, beta: float
+):
+    """turn_reward [N,T] stands on the last step of each turn; outcome [N]. A = A_episode + β·A_turn, spread over the
+    turn's steps."""
     ends = reduce.last_in_span(steps.spans["turn"])
     units = Partition(torch.where(ends, prompt.ids[:, None].expand_as(ends), -1))
     local = turn_reward - reduce.group_mean(turn_reward, units.ids)
