@@ -19,7 +19,10 @@ GEMMA = (
     "<s>{% for m in messages %}<turn>{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content }}<end_of_turn>\n"
     "{% endfor %}{% if add_generation_prompt %}<turn>model\n{% endif %}"
 )
-BARE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+BARE = (
+    "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
 
 
 def byte_tokenizer(**special: str) -> PreTrainedTokenizerFast:
@@ -149,9 +152,7 @@ def test_padding_is_told_by_the_mask_whatever_the_pad_token(pad: str | None) -> 
     """TRL 707a7172e and #5144: where pad equals the end token, masks inferred from ids lose the end token."""
     tokenizer = byte_tokenizer(eos_token="<e>", **({"pad_token": pad} if pad else {}))
     end = tokenizer.eos_token_id
-    rows = token_rows(
-        [Encoded((1, 2), (3, end)), Encoded((end,), (0, 5, end))][::-1] + [Encoded((1,), (end,))], tokenizer
-    )
+    rows = token_rows([Encoded((end,), (0, 5, end)), Encoded((1, 2), (3, end)), Encoded((1,), (end,))], tokenizer)
     assert rows.ids.shape == (3, 4)
     assert rows.attention.sum(1).tolist() == [4, 4, 2]
     assert rows.response.sum(1).tolist() == [3, 2, 1]
