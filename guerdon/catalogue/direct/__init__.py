@@ -1,0 +1,1 @@
+"""Direct alignment: preference objectives without sampling."""

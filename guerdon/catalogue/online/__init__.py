@@ -1,0 +1,1 @@
+"""Online RL: advantage estimators, shaping, combination."""
