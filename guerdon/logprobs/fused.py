@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from guerdon.errors import GuerdonError
 from guerdon.logprobs.blocks import Online, Plan, block_logits, block_slope, chunks, local_labels, second_logits
 from guerdon.logprobs.checks import Head, Want, check_labels, checked_heads
 
-# Elements in one [chunk_tokens, chunk_vocab] block: 4 MiB of float32, which stays near the cache.
-_BLOCK = 1 << 20
-_WHOLE_VOCAB = 1 << 14
+# Elements of one [chunk_tokens, chunk_vocab] block: on a CPU what stays near the cache, elsewhere what keeps a device busy.
+_CPU_BLOCK = 1 << 20
+_DEVICE_BLOCK = 1 << 24
+_CHUNK_VOCAB = 1 << 11
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -134,10 +136,14 @@ def token_logprobs(
     weight, bias, second = checked_heads(hidden, weight, bias, labels, mask, want, second, temperature, real_vocab)
     shape, width = hidden.shape[:-1], hidden.shape[-1]
     vocab, names = weight.shape[0], tuple(dict.fromkeys(want))
+    on_cpu = hidden.device.type == "cpu"
     if chunk_vocab is None:
-        chunk_vocab = vocab if vocab <= _WHOLE_VOCAB else 1 << 13
+        usual = _CHUNK_VOCAB if on_cpu else 4 * _CHUNK_VOCAB
+        chunk_vocab = vocab if vocab <= 2 * usual else usual
     if chunk_tokens is None:
-        chunk_tokens = max(64, _BLOCK // max(1, chunk_vocab))
+        chunk_tokens = max(1, (_CPU_BLOCK if on_cpu else _DEVICE_BLOCK) // chunk_vocab)
+    if chunk_tokens < 1 or chunk_vocab < 1:
+        raise GuerdonError(f"chunks hold at least one token and one word, got {chunk_tokens} x {chunk_vocab}")
     rows = hidden.reshape(-1, width)
     flat_labels = labels.reshape(-1) if labels is not None and "logp" in names else None
     rows2 = second[0].reshape(-1, second[0].shape[-1]) if second is not None and "kl" in names else None

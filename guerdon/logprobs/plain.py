@@ -58,8 +58,9 @@ def from_logits(
 ) -> dict[str, Tensor]:
     """The outputs of `token_logprobs` from logits that already exist: [..., V] -> name -> [...].
 
-    Both `logits` and `second` (detached) are those before the temperature. Same names, mask and errors. A logit of -inf is a word of probability 0 and gives no NaN in value or
-    gradient. When only 'logp' is wanted, nothing of the size of the logits is kept (a gather minus a logsumexp).
+    Both `logits` and `second` (detached) are those before the temperature. Same names, mask and errors. A logit of
+    -inf is a word of probability 0 and gives no NaN in value or gradient. When only 'logp' is wanted no log_softmax is
+    formed (a gather minus a logsumexp).
     """
     check_want(want, labels, second, temperature)
     z = _wide(logits)

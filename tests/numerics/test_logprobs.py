@@ -1,4 +1,4 @@
-"""The fused log-probabilities against their readable twin: values, gradients, memory, and what may stand under a mask."""
+"""The fused log-probabilities against their readable twin: values, gradients, memory, masks."""
 
 import itertools
 import math
