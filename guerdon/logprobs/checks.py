@@ -49,9 +49,12 @@ def checked_heads(
     second: Head | None,
     temperature: float,
     real_vocab: int | None,
+    softcap: float | None,
 ) -> tuple[Tensor, Tensor | None, Head | None]:
     """Check the arguments and cut padding words off both heads."""
     check_want(want, labels, second, temperature)
+    if softcap is not None and not softcap > 0:
+        raise GuerdonError(f"softcap must be positive or None, got {softcap}")
     if weight.dim() != 2 or weight.shape[1] != hidden.shape[-1]:
         raise GuerdonError(f"weight must be [V, {hidden.shape[-1]}] for these hidden states, got {list(weight.shape)}")
     for name, x in (("labels", labels), ("mask", mask), ("second[0]", None if second is None else second[0][..., 0])):

@@ -14,7 +14,7 @@ from guerdon.errors import GuerdonError
 from guerdon.logprobs.blocks import Online, Plan, block_logits, block_slope, chunks, local_labels, second_logits
 from guerdon.logprobs.checks import Head, Want, check_labels, checked_heads
 
-# Elements of one [chunk_tokens, chunk_vocab] block: on a CPU what stays near the cache, elsewhere what keeps a device busy.
+# Elements of one [chunk_tokens, chunk_vocab] block: on a CPU what stays near the cache, else what keeps a device busy.
 _CPU_BLOCK = 1 << 20
 _DEVICE_BLOCK = 1 << 24
 _CHUNK_VOCAB = 1 << 11
@@ -133,7 +133,9 @@ def token_logprobs(
     Raises GuerdonError for unknown wants, missing labels or second, labels outside the vocabulary, mismatched shapes,
     and a temperature that is not positive.
     """
-    weight, bias, second = checked_heads(hidden, weight, bias, labels, mask, want, second, temperature, real_vocab)
+    weight, bias, second = checked_heads(
+        hidden, weight, bias, labels, mask, want, second, temperature, real_vocab, softcap
+    )
     shape, width = hidden.shape[:-1], hidden.shape[-1]
     vocab, names = weight.shape[0], tuple(dict.fromkeys(want))
     on_cpu = hidden.device.type == "cpu"

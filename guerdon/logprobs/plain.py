@@ -30,7 +30,9 @@ def token_logprobs_reference(
 
     Same arguments, same results, memory of tokens x vocabulary.
     """
-    weight, bias, second = checked_heads(hidden, weight, bias, labels, mask, want, second, temperature, real_vocab)
+    weight, bias, second = checked_heads(
+        hidden, weight, bias, labels, mask, want, second, temperature, real_vocab, softcap
+    )
 
     def logits(h: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
         h = h if mask is None else torch.where(mask[..., None], h, 0.0)

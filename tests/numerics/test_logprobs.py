@@ -318,6 +318,7 @@ def test_errors_say_what_to_do() -> None:
         ({"temperature": 0.0}, "positive"),
         ({"temperature": math.inf}, "positive"),
         ({"real_vocab": 11}, "real_vocab"),
+        ({"softcap": 0.0}, "softcap"),
         ({"weight": w[:, :2]}, "weight must be"),
         ({"want": ("kl",), "second": (h, w[:9], None)}, "share one vocabulary"),
     ]
@@ -326,3 +327,5 @@ def test_errors_say_what_to_do() -> None:
         for function in (token_logprobs, token_logprobs_reference):
             with pytest.raises(GuerdonError, match=message):
                 function(**arguments)
+    with pytest.raises(GuerdonError, match="at least one"):
+        token_logprobs(h, w, y, chunk_tokens=0)
