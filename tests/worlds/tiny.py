@@ -65,8 +65,8 @@ def word_tokenizer(pad: bool = False, template: bool = False) -> Any:
     )
     if template:
         made.chat_template = (
-            "{{ bos_token }}{% for m in messages %} w{{ 40 if m.role == 'user' else 41 }} {{ m.content }} {{ eos_token }}"
-            "{% endfor %}{% if add_generation_prompt %} w41 {% endif %}"
+            "{{ bos_token }}{% for m in messages %} w{{ 40 if m.role == 'user' else 41 }} {{ m.content }} "
+            "{{ eos_token }}{% endfor %}{% if add_generation_prompt %} w41 {% endif %}"
         )
     return made
 
