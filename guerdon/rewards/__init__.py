@@ -1,1 +1,54 @@
-"""Whatever turns samples into scores, and the algebra that composes them."""
+"""Whatever turns samples into scores, and the algebra that composes it.
+
+Belongs here: the interfaces (Reward, Transform, Combine), plain functions as rewards, the graph and its serialisation,
+running rewards beside generation, learned models (``models``), rules (``rules``). Does not belong here: what changes or
+combines channels (``guerdon.shaping``), fitting (``guerdon.training``), exporters (``guerdon.integrations``).
+"""
+
+from guerdon.rewards.algebra import (
+    Condition,
+    Node,
+    as_node,
+    constrained,
+    dispatch,
+    gather,
+    maximum,
+    minimum,
+    total,
+)
+from guerdon.rewards.bind import bind
+from guerdon.rewards.explain import Explanation, explain
+from guerdon.rewards.functions import FunctionReward, reward
+from guerdon.rewards.interface import Combine, Context, Reward, State, Transform
+from guerdon.rewards.schedules import Schedule, constant, cosine, linear
+from guerdon.rewards.serialise import dumps, from_dict, loads, to_dict
+
+__all__ = [
+    "Combine",
+    "Condition",
+    "Context",
+    "Explanation",
+    "FunctionReward",
+    "Node",
+    "Reward",
+    "Schedule",
+    "State",
+    "Transform",
+    "as_node",
+    "bind",
+    "constant",
+    "constrained",
+    "cosine",
+    "dispatch",
+    "dumps",
+    "explain",
+    "from_dict",
+    "gather",
+    "linear",
+    "loads",
+    "maximum",
+    "minimum",
+    "reward",
+    "to_dict",
+    "total",
+]

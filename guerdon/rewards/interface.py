@@ -14,7 +14,9 @@ from torch import Tensor
 from guerdon.batch import Channel, Samples, Scores, Seed
 
 if TYPE_CHECKING:
-    from guerdon.rewards.algebra import Node
+    from guerdon.rewards.algebra import Condition, Node
+    from guerdon.rewards.explain import Explanation
+    from guerdon.rewards.schedules import Schedule
 
 State = Mapping[str, Any]
 
@@ -95,6 +97,32 @@ class Reward:
     def combine(self, combination: "Combine") -> "Node":
         """One channel from this reward's several."""
         return self.node().combine(combination)
+
+    def schedule(self, weight: "Schedule") -> "Node":
+        """This reward times a weight that depends on ``context.step``: ``a.schedule(linear(0, 1, steps=100))``."""
+        return self.node().schedule(weight)
+
+    def rename(self, name: str) -> "Node":
+        """The same values under another name."""
+        return self.node().rename(name)
+
+    def __le__(self, other: "Reward | float") -> "Condition":
+        return self.node() <= other
+
+    def __lt__(self, other: "Reward | float") -> "Condition":
+        return self.node() < other
+
+    def __ge__(self, other: "Reward | float") -> "Condition":
+        return self.node() >= other
+
+    def __gt__(self, other: "Reward | float") -> "Condition":
+        return self.node() > other
+
+    def explain(self, samples: Samples, row: int = 0, state: State | None = None) -> "Explanation":
+        """How row ``row`` came to its score: value, status and note of every node; ``print`` it for a table."""
+        from guerdon.rewards.explain import explain
+
+        return explain(self, samples, row, state)
 
 
 @runtime_checkable

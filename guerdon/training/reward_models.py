@@ -31,7 +31,8 @@ History = list[dict[str, float]]
 
 @dataclass(frozen=True)
 class TextPairs:
-    """P comparisons as texts: prompt, winner and loser a pair; preferred = P(winner ≻ loser), weight, margin [P]; source for messages."""
+    """P comparisons as texts: prompt, winner and loser a pair; preferred = P(winner ≻ loser), weight, margin [P];
+    source for messages."""
 
     prompts: Sequence[Any]
     winners: Sequence[str]
@@ -82,7 +83,8 @@ def pair_loss(
 
 
 def member_weights(weight: Tensor, members: int, bootstrap: bool, seed: Seed) -> Tensor:
-    """Pair weights [P,K]: with ``bootstrap`` each member sees its own resample (counts of a draw with replacement), else all pairs."""
+    """Pair weights [P,K]: with ``bootstrap`` each member sees its own resample (counts of a draw with replacement),
+    else all pairs."""
     if not bootstrap:
         return weight.unsqueeze(1).expand(-1, members)
     p = len(weight)
@@ -102,16 +104,16 @@ def fit_head(
     margin: Tensor | None = None,
     weight: Tensor | None = None,
     smoothing: float = 0.0,
-    weight_decay: float = 1e-2,
+    weight_decay: float = 0.1,
     steps: int = 200,
     lr: float = 1e-2,
     progress: Progress | None = None,
 ) -> History:
     """Fit a head on vectors winner, loser [P,D] (frozen); changes the head.
 
-    Objective per member: mean Bradley–Terry loss + weight_decay/2 · ‖parameters‖². A LinearHead is convex and is solved by L-BFGS
-    with a strong-Wolfe line search; an MLPHead takes ``steps`` full-batch AdamW steps (then weight_decay is AdamW's). weight: [P] or
-    [P,K]. Raises GuerdonError where there is no pair.
+    Objective per member: mean Bradley–Terry loss + weight_decay/2 · ‖parameters‖². A LinearHead is convex and is solved
+    by L-BFGS with a strong-Wolfe line search; an MLPHead takes ``steps`` full-batch AdamW steps (then weight_decay is
+    AdamW's). weight: [P] or [P,K]. Raises GuerdonError where there is no pair.
     """
     if len(winner) == 0 or winner.shape != loser.shape:
         raise GuerdonError(
@@ -168,7 +170,7 @@ def fit_embedding_head(
     members: int = 1,
     hidden: int | None = None,
     bootstrap: bool | None = None,
-    weight_decay: float = 1e-2,
+    weight_decay: float = 0.1,
     steps: int = 200,
     lr: float = 1e-2,
     smoothing: float = 0.0,
@@ -178,8 +180,9 @@ def fit_embedding_head(
 ) -> tuple[EmbeddingRewardModel, History]:
     """A Bradley–Terry head on frozen embeddings of every comparison in ``records``.
 
-    hidden: width of an MLPHead, None for a LinearHead. members: K heads; bootstrap None resamples pairs per member where K > 1 (a
-    convex fit would otherwise give K equal members). Features are scaled by the training rows' mean and standard deviation.
+    hidden: width of an MLPHead, None for a LinearHead. members: K heads; bootstrap None resamples pairs per member
+    where K > 1 (a convex fit would otherwise give K equal members). Features are scaled by the training rows' mean and
+    standard deviation.
     """
     seed = seed or Seed(0)
     pairs = TextPairs.of(records)
@@ -220,11 +223,12 @@ def fit_scalar_model(
     seed: Seed | None = None,
     progress: Progress | None = None,
 ) -> tuple[ScalarRewardModel, History]:
-    """Fit backbone and heads by Bradley–Terry; changes and returns ``model``. Two epochs keep the scale calibrated (more overfit it).
+    """Fit backbone and heads by Bradley–Terry; changes and returns ``model``. Two epochs keep the scale calibrated
+    (more overfit it).
 
-    AdamW, ``warmup`` steps up and then linearly to 0, gradient norm clipped at ``max_norm``. centre: weight of the mean of
-    (z_w + z_l)², which keeps scores near zero. Order and dropout come from ``seed`` alone. Raises DataError naming the record whose
-    response does not fit the context, GuerdonError where the loss is not finite.
+    AdamW, ``warmup`` steps up and then linearly to 0, gradient norm clipped at ``max_norm``. centre: weight of the mean
+    of (z_w + z_l)², which keeps scores near zero. Order and dropout come from ``seed`` alone. Raises DataError naming
+    the record whose response does not fit the context, GuerdonError where the loss is not finite.
     """
     seed = seed or Seed(0)
     pairs = TextPairs.of(records)

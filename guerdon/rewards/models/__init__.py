@@ -1,8 +1,8 @@
 """Learned rewards: embeddings, heads, scalar reward models on any backbone, and the rewards made of them.
 
-Belongs here: models that turn samples into scores, how they read text, how they are saved. Does not belong here: fitting them
-(``guerdon.training.reward_models``), combining ensemble members (``guerdon.shaping``), judging them (``guerdon.audit``).
-transformers, tokenizers, safetensors and peft are loaded only when a model is.
+Belongs here: models that turn samples into scores, how they read text, how they are saved. Does not belong here:
+fitting them (``guerdon.training.reward_models``), combining ensemble members (``guerdon.shaping``), judging them
+(``guerdon.audit``). transformers, tokenizers, safetensors and peft are loaded only when a model is.
 """
 
 from guerdon.rewards.models.embedded import EmbeddingRewardModel, Scaling, features

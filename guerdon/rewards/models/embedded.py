@@ -30,9 +30,10 @@ def last_turn(prompt: Any) -> str:
 def features(embedder: Embedder, prompts: Sequence[Any], responses: Sequence[str], names: Sequence[str]) -> Tensor:
     """Vectors [N, D·len(names)], the named blocks side by side.
 
-    'response', 'prompt' (its last user turn): embeddings; 'product', 'difference': of those two, element by element; 'exchange':
-    embedding of last user turn and response as one text; 'dialogue': of the whole prompt and response.
-    Features that depend on the prompt alone cancel in a comparison of two responses to it. Raises GuerdonError on an unknown name.
+    'response', 'prompt' (its last user turn): embeddings; 'product', 'difference': of those two, element by element;
+    'exchange': embedding of last user turn and response as one text; 'dialogue': of the whole prompt and response.
+    Features that depend on the prompt alone cancel in a comparison of two responses to it. Raises GuerdonError on an
+    unknown name.
     """
     unknown = set(names) - set(FEATURES)
     if unknown or not names:
@@ -138,7 +139,8 @@ class EmbeddingRewardModel(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu", cache: bool | Path = True) -> "EmbeddingRewardModel":
-        """The model that ``save`` wrote. Raises GuerdonError where the folder holds none or the encoder's weights differ."""
+        """The model that ``save`` wrote. Raises GuerdonError where the folder holds none or the encoder's weights
+        differ."""
         from safetensors.torch import load_file
 
         folder = Path(folder)

@@ -30,8 +30,8 @@ def cache_root() -> Path:
 
 
 def pool(hidden: Tensor, attention: Tensor, pooling: str) -> Tensor:
-    """One vector a row from hidden states [N,L,D] and attention bool [N,L]: 'mean' over real tokens, the 'last' or 'first' real
-    token. Padding is told by the mask alone; a row without real tokens gives zeros."""
+    """One vector a row from hidden states [N,L,D] and attention bool [N,L]: 'mean' over real tokens, the 'last' or
+    'first' real token. Padding is told by the mask alone; a row without real tokens gives zeros."""
     if pooling == "mean":
         inside = attention.unsqueeze(-1)
         total = torch.where(inside, hidden.float(), 0.0).sum(1)
@@ -46,9 +46,10 @@ def pool(hidden: Tensor, attention: Tensor, pooling: str) -> Tensor:
 class Embedder:
     """Texts to vectors.
 
-    pooling: 'mean' (encoders), 'last' real token (causal models) or 'first' ([CLS]). normalise: unit L2 norm, as sentence-transformers
-    does. keep: which end of a text longer than ``max_length`` tokens stays, 'start' or 'end'. cache: folder of stored embeddings,
-    or None. tokens_at_once: budget of padded tokens a forward pass. Vectors do not depend on the batch (to 1e-5).
+    pooling: 'mean' (encoders), 'last' real token (causal models) or 'first' ([CLS]). normalise: unit L2 norm, as
+    sentence-transformers does. keep: which end of a text longer than ``max_length`` tokens stays, 'start' or 'end'.
+    cache: folder of stored embeddings, or None. tokens_at_once: budget of padded tokens a forward pass. Vectors do not
+    depend on the batch (to 1e-5).
     """
 
     backbone: Any
@@ -73,7 +74,8 @@ class Embedder:
         return loading.hidden_size(self.backbone)
 
     def key(self) -> str:
-        """Hash of all that the vectors depend on besides the text: weights, vocabulary, pooling, length, truncation, norm."""
+        """Hash of all that the vectors depend on besides the text: weights, vocabulary, pooling, length, truncation,
+        norm."""
         settings = repr((self.pooling, self.max_length, self.normalise, self.keep))
         weights = _FINGERPRINTS.get(id(self.backbone)) or loading.fingerprint(self.backbone, self.tokenizer)
         _FINGERPRINTS[id(self.backbone)] = weights
@@ -148,8 +150,9 @@ def load_embedder(
 ) -> Embedder:
     """An embedder from 'minilm', a folder or a hub id.
 
-    pooling None: 'mean' for encoders, 'last' for causal models. max_length None: what model and tokenizer allow, at most 512.
-    cache: True for ``cache_root()``, False for none, or a folder. Raises GuerdonError where ``model`` is not a model.
+    pooling None: 'mean' for encoders, 'last' for causal models. max_length None: what model and tokenizer allow, at
+    most 512. cache: True for ``cache_root()``, False for none, or a folder. Raises GuerdonError where ``model`` is not
+    a model.
     """
     backbone = loading.load_backbone(model, dtype=dtype, device=device)
     tokenizer = loading.load_tokenizer(model)
@@ -161,7 +164,8 @@ def load_embedder(
 
 
 def buckets(lengths: Sequence[int], tokens_at_once: int) -> Iterator[list[int]]:
-    """Row numbers in batches of similar length whose padded size is at most ``tokens_at_once`` (one row always fits)."""
+    """Row numbers in batches of similar length whose padded size is at most ``tokens_at_once`` (one row always
+    fits)."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     start = 0
     while start < len(order):

