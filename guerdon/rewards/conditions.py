@@ -32,8 +32,9 @@ class Gate(Node):
     @property
     def label(self) -> str:
         """The rule."""
-        c = self.condition.name
-        return f"{self.name}: {self.value.name} where {c} > {self.threshold:g}, else {self.otherwise:g}"
+        c = self.condition
+        rule = c.name if isinstance(c, Condition) and self.threshold == 0.5 else f"{c.name} > {self.threshold:g}"
+        return f"{self.name}: {self.value.name} where {rule}, else {self.otherwise:g}"
 
     def compute(self, inputs: Sequence[Scores], state: State, call: Call) -> tuple[Scores, State]:
         """The gated value; where the gate is shut the value is not used, so its status does not matter."""

@@ -112,7 +112,7 @@ class FunctionReward(Reward):
                 given[p.name] = samples.columns[p.name]
             elif p.default is p.empty:
                 raise NeedsError(
-                    f"Reward {self.name!r} needs the column {p.name!r}, but the data set gave {sorted(samples.columns)}."
+                    f"Reward {self.name!r} needs the column {p.name!r}, but there are {sorted(samples.columns)}."
                 )
         return given
 

@@ -68,7 +68,7 @@ def path_of(thing: Callable[..., Any] | type) -> str:
         )
     if "<locals>" in name or "<lambda>" in name:
         raise GuerdonError(
-            f"{module}.{name} is defined inside a function, so it cannot be stored; move it to the top level of a module."
+            f"{module}.{name} is a closure or lambda and cannot be stored; move it to the top level of a module."
         )
     return f"{module}:{name}"
 
@@ -113,7 +113,7 @@ def _write(x: Any) -> Any:
     if isinstance(x, types.FunctionType):
         return {"object": path_of(x)}
     raise GuerdonError(
-        f"A {type(x).__name__} cannot be stored in a reward graph; use module-level functions, or dataclasses of plain values."
+        f"A {type(x).__name__} cannot be stored in a reward graph; use module-level functions and dataclasses."
     )
 
 

@@ -181,8 +181,8 @@ def fit_embedding_head(
     """A Bradley–Terry head on frozen embeddings of every comparison in ``records``.
 
     hidden: width of an MLPHead, None for a LinearHead. members: K heads; bootstrap None resamples pairs per member
-    where K > 1 (a convex fit would otherwise give K equal members). Features are scaled by the training rows' mean and
-    standard deviation.
+    where K > 1 (a convex fit would otherwise give K equal members). Features are centred and
+    scaled by the training rows (see Scaling).
     """
     seed = seed or Seed(0)
     pairs = TextPairs.of(records)

@@ -59,16 +59,21 @@ def features(embedder: Embedder, prompts: Sequence[Any], responses: Sequence[str
 
 @dataclass(frozen=True)
 class Scaling:
-    """x ↦ (x − mean) / scale, element by element; fitted on training rows only."""
+    """x ↦ (x − mean) / scale; mean [D], scale a scalar tensor; fitted on training rows only."""
 
     mean: Tensor
     scale: Tensor
 
     @staticmethod
     def fit(x: Tensor) -> "Scaling":
-        """Mean and standard deviation of rows [N,D]; a constant column gets scale 1."""
-        std = x.std(0, correction=0)
-        return Scaling(x.mean(0), torch.where(std > 1e-8, std, torch.ones_like(std)))
+        """Centre rows [N,D] and give them unit mean squared norm, so that one weight decay means the same for any
+        encoder.
+
+        One common scale, not one a column: directions in which embeddings hardly vary must not be blown up.
+        """
+        mean = x.mean(0)
+        scale = (x - mean).square().sum(1).mean().sqrt()
+        return Scaling(mean, torch.where(scale > 1e-8, scale, torch.ones_like(scale)))
 
     def __call__(self, x: Tensor) -> Tensor:
         """The scaled rows."""
@@ -148,7 +153,7 @@ class EmbeddingRewardModel(nn.Module):
         embedder = load_embedder(about["model"], device=device, cache=cache, **about["embedder"])
         if embedder.key() != about["key"]:
             raise GuerdonError(
-                f"The reward model in {folder} was fitted on another encoder than {about['model']!r} is now; fit it again."
+                f"The reward model in {folder} was fitted on other weights than {about['model']!r} has; fit it again."
             )
         tensors = load_file(folder / "model.safetensors")
         head = head_from(about["head"])

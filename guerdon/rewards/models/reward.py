@@ -77,7 +77,7 @@ class ModelReward(Reward):
         """(factory, arguments) for serialisation. Raises GuerdonError for a model that was not loaded from a folder."""
         if self.folder is None:
             raise GuerdonError(
-                f"The reward {self.name!r} holds a model in memory; save it and use load_reward(folder) to serialise it."
+                f"The reward {self.name!r} holds a model in memory; save it and use load_reward(folder) instead."
             )
         return "guerdon.rewards.models.reward:load_reward", {"folder": self.folder, "name": self.name}
 
@@ -141,7 +141,7 @@ class TensorReward(Reward):
         """Scores of every row; stateless."""
         if not isinstance(samples.payload, TokenRows):
             raise NeedsError(
-                f"Reward {self.name!r} reads token ids, but the payload is {type(samples.payload).__name__}, not TokenRows."
+                f"Reward {self.name!r} reads TokenRows, but the payload is a {type(samples.payload).__name__}."
             )
         with torch.set_grad_enabled(self.differentiable and torch.is_grad_enabled()):
             values = self.fn(samples.payload)

@@ -225,7 +225,8 @@ def _from_classifier(
 ) -> ScalarRewardModel:
     if config.num_labels != 1:
         raise GuerdonError(
-            f"A reward model has one label, but the classifier at {str(model)!r} has {config.num_labels}; give a backbone instead."
+            f"A reward model has one label, but the classifier at {str(model)!r} has {config.num_labels}; "
+            "give one with num_labels=1 or a backbone."
         )
     whole = _classifier(loading.resolve(model), dtype, device)
     linear = getattr(whole, "score", None)
