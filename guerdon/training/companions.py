@@ -1,4 +1,5 @@
-"""Whatever learns or changes beside the policy: one life cycle for value nets, multipliers, controllers and stoppers."""
+"""Whatever learns or changes beside the policy: one life cycle for value nets, multipliers, controllers and
+stoppers."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,8 +16,8 @@ from guerdon.training.recipe import Round
 class Companion:
     """Base of companions: every hook does nothing until a subclass says otherwise.
 
-    name: unique in a recipe. provides: statistics ('value:total') it adds to the rollout's steps. stop: True ends the run after
-    this round. State is nested mappings of tensors, numbers and strings.
+    name: unique in a recipe. provides: statistics ('value:total') it adds to the rollout's steps. stop: True ends the
+    run after this round. State is nested mappings of tensors, numbers and strings.
     """
 
     name: str = "companion"
@@ -45,9 +46,9 @@ class Companion:
 class ValueHead(Companion):
     """A value net beside the policy, fitted on the round's returns after each round with an optimiser of its own.
 
-    net: any module; features: samples -> the inputs; net(features) -> [N,T] values of the state *before* each step. channel names
-    the statistic 'value:<channel>' and the returns it learns. epochs: passes over the round. The loss is the mean over live steps of
-    ½(V − G)².
+    net: any module; features: samples -> the inputs; net(features) -> [N,T] values of the state *before* each step.
+    channel names the statistic 'value:<channel>' and the returns it learns. epochs: passes over the round. The loss is
+    the mean over live steps of ½(V − G)².
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class ValueHead(Companion):
         assert round.rollout is not None and round.batch is not None
         returns = round.batch.returns.get(self.channel)
         if returns is None or round.rollout.steps is None:
-            raise GuerdonError(f"The companion {self.name!r} needs returns[{self.channel!r}] in the batch; use an estimate that gives them.")
+            raise GuerdonError(
+                f"The companion {self.name!r} needs returns[{self.channel!r}] in the batch; use an estimator with returns."
+            )
         mask, inputs = round.rollout.steps.mask, self.features(round.rollout.samples)
         target = returns.detach()[mask]
         before = round.rollout.steps.stats[self.provides[0]][mask]
@@ -103,13 +106,16 @@ class ValueHead(Companion):
 
 
 class Dual(Companion):
-    """A Lagrange multiplier λ ≥ 0 for the constraint mean(channel) <= limit: λ ← max(0, λ + rate·(mean − limit)) after each round.
+    """A Lagrange multiplier λ ≥ 0 for the constraint mean(channel) <= limit: λ ← max(0, λ + rate·(mean − limit)) after
+    each round.
 
-    Read ``multiplier`` where rewards or advantages are combined. The mean is over OK values of the round. (Safe RLHF, 2310.12773,
-    eq. 12, in linear form.)
+    Read ``multiplier`` where rewards or advantages are combined. The mean is over OK values of the round. (Safe RLHF,
+    2310.12773, eq. 12, in linear form.)
     """
 
-    def __init__(self, channel: str, limit: float, rate: float = 0.05, start: float = 0.0, name: str | None = None) -> None:
+    def __init__(
+        self, channel: str, limit: float, rate: float = 0.05, start: float = 0.0, name: str | None = None
+    ) -> None:
         if start < 0 or rate < 0:
             raise GuerdonError(f"Dual: start and rate must be at least 0, but {start} and {rate} came.")
         self.name = name or f"dual:{channel}"
@@ -134,21 +140,37 @@ class Dual(Companion):
 
 
 class KLController(Companion):
-    """Adaptive KL coefficient: β ← β·(1 + clip(kl/target − 1, ±0.2)·rows/horizon) after each round (Ziegler et al. 2019, 1909.08593,
-    section 2.2). ``metric`` is the measured KL, in nats a response. Read ``coefficient`` where the KL enters.
+    """Adaptive KL coefficient: β ← β·(1 + clip(kl/target − 1, ±0.2)·rows/horizon) after each round (Ziegler et al.
+    2019, 1909.08593, section 2.2). ``metric`` is the measured KL, in nats a response. Read ``coefficient`` where the KL
+    enters.
     """
 
     def __init__(
-        self, start: float, target: float, horizon: float = 10_000, metric: str = "objective/kl", name: str = "kl_controller"
+        self,
+        start: float,
+        target: float,
+        horizon: float = 10_000,
+        metric: str = "objective/kl",
+        name: str = "kl_controller",
     ) -> None:
         if not (start > 0 and target > 0 and horizon > 0):
-            raise GuerdonError(f"KLController: start, target and horizon must be above 0, but {start}, {target}, {horizon} came.")
-        self.name, self.coefficient, self.target, self.horizon, self.metric = name, float(start), target, horizon, metric
+            raise GuerdonError(
+                f"KLController: start, target and horizon must be above 0, but {start}, {target}, {horizon} came."
+            )
+        self.name, self.coefficient, self.target, self.horizon, self.metric = (
+            name,
+            float(start),
+            target,
+            horizon,
+            metric,
+        )
 
     def after_round(self, round: Round) -> Mapping[str, float]:
         """One proportional step. Raises GuerdonError where the metric was not measured."""
         if self.metric not in round.metrics:
-            raise GuerdonError(f"The companion {self.name!r} reads the metric {self.metric!r}; track 'steps.logp.reference'.")
+            raise GuerdonError(
+                f"The companion {self.name!r} reads the metric {self.metric!r}; track 'steps.logp.reference'."
+            )
         error = min(0.2, max(-0.2, round.metrics[self.metric] / self.target - 1))
         rows = len(round.rollout) if round.rollout is not None else 0
         self.coefficient *= 1 + error * rows / self.horizon
@@ -164,8 +186,8 @@ class KLController(Companion):
 
 
 class BestKeeper(Companion):
-    """Keeps the policy's trainable parameters at the best value of a metric, and stops after ``patience`` evaluations without a
-    better one (None: never). Rounds whose metrics lack the metric do not count; a tie is not better.
+    """Keeps the policy's trainable parameters at the best value of a metric, and stops after ``patience`` evaluations
+    without a better one (None: never). Rounds whose metrics lack the metric do not count; a tie is not better.
 
     best: the parameters by name (one actor), None before the first value; ``restore`` puts them into the policy.
     """

@@ -1,6 +1,6 @@
 """Ranks of torch.distributed, or one rank where it is not initialised: everything here is the identity then."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -38,13 +38,22 @@ def gather(x: X) -> list[X]:
     return out
 
 
-def from_first(x: X) -> X:
-    """What the first rank holds, on every rank (``x`` of the others is ignored)."""
+def once(call: Callable[[], X]) -> X:
+    """What ``call`` returns on the first rank, on every rank; the others do not call it. What it raises is raised on
+    all."""
     if not _on():
-        return x
-    box: list[Any] = [x if rank() == 0 else None]
+        return call()
+    box: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            box[0] = call()
+        except Exception as error:
+            box[1] = error
     dist.broadcast_object_list(box, src=0)
-    return box[0]
+    if box[1] is not None:
+        raise box[1]
+    found: X = box[0]
+    return found
 
 
 def wait() -> None:

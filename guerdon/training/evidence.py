@@ -1,13 +1,14 @@
-"""From an objective's needs to the world's forward passes: which names are fixed through a round, and which carry gradient."""
+"""From an objective's needs to the world's forward passes: which names are fixed through a round, and which carry
+gradient."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from guerdon.batch import Batch, Predictions, Samples, Steps, TokenRows
+from guerdon.batch import Batch, Predictions, Samples, Seed, Steps, TokenRows
 from guerdon.errors import GuerdonError, NeedsError
 from guerdon.objectives import Objective
 from guerdon.training import distributed
@@ -31,8 +32,9 @@ def known(recipe: Recipe) -> tuple[str, ...]:
 
 
 def fixed_paths(recipe: Recipe, objective: Objective) -> tuple[str, ...]:
-    """Paths computed once a round without gradient: what the estimator reads, what is tracked, and every log-prob of the objective
-    but the live policy's. 'old' is left to the update itself where there is one update a round and nothing else reads it."""
+    """Paths computed once a round without gradient: what the estimator reads, what is tracked, and every log-prob of
+    the objective but the live policy's. 'old' is left to the update itself where there is one update a round and
+    nothing else reads it."""
     wanted = dict.fromkeys((*recipe.estimator.needs, *recipe.track))
     for name in objective.logps():
         once = name in AT_START and name not in known(recipe) and recipe.build.updates == 1
@@ -52,9 +54,11 @@ def refuse_early(recipe: Recipe, objective: Objective) -> None:
         if path.startswith("steps.logp."):
             name = path.removeprefix("steps.logp.")
             if name not in names:
-                raise NeedsError(f"The recipe needs log-probs of {name!r}, but its snapshots are {sorted(known(recipe))}; add one.")
+                raise NeedsError(
+                    f"The recipe needs log-probs of {name!r}, but its snapshots are {sorted(known(recipe))}; add one."
+                )
         elif path.startswith(("steps.stats.value:", "steps.stats.old_value:", "steps.stats.bootstrap:")):
-            if path not in provided and not hasattr(recipe.world, "heads"):
+            if path not in provided and name.partition(":")[2] not in getattr(recipe.world, "value_heads", {}):
                 raise NeedsError(f"The recipe needs {path!r}, but no companion provides it; add a ValueHead.")
         elif kind == "scores":
             if recipe.reward is None:
@@ -64,13 +68,14 @@ def refuse_early(recipe: Recipe, objective: Objective) -> None:
         elif kind in ("pairs", "rows", "advantages", "returns") and path not in given:
             raise NeedsError(
                 f"The objective needs {path!r}, but the source gives {list(recipe.source.gives)}, the estimator "
-                f"{recipe.estimator.name!r} gives {list(recipe.estimator.gives)} and the build {recipe.build.name!r} gives {list(recipe.build.gives)}."
+                f"{recipe.estimator.name!r} gives {list(recipe.estimator.gives)} and the build "
+                f"{recipe.build.name!r} gives {list(recipe.build.gives)}."
             )
 
 
 class Cache:
-    """Fixed log-probs of recorded rows, kept in memory by the snapshot's version and the row's number in its source: a reference that
-    does not change is read once an epoch's first visit and never again."""
+    """Fixed log-probs of recorded rows, kept in memory by the snapshot's version and the row's number in its source: a
+    reference that does not change is read once an epoch's first visit and never again."""
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[int, Tensor]] = {}
@@ -88,78 +93,107 @@ class Cache:
         self.rows.setdefault(version, {}).update(zip(ids.tolist(), values, strict=True))
 
 
-def fixed(recipe: Recipe, samples: Samples, paths: tuple[str, ...], cache: Cache, ids: Tensor | None) -> Steps | None:
-    """Mask, fixed log-probs and statistics of a round, without gradient; rows are shared among ranks.
+def fixed(
+    recipe: Recipe, samples: Samples, paths: tuple[str, ...], cache: Cache, ids: Tensor | None, seed: Seed
+) -> Steps | Predictions | None:
+    """Mask, fixed log-probs and statistics of a round (or predictions at its probe), without gradient; rows are shared
+    among ranks.
 
-    None where the world gives no steps: no path is asked and the payload is not of tokens, or the evidence needs a probe (then all
-    names are computed together in the update).
+    ids: which rows of a recorded source these are (their log-probs are kept), None where they were sampled. None comes
+    back where the world re-scores nothing, as a world of reward heads.
     """
     names, stats = asked(paths, "logp"), asked(paths, "stats")
-    if recipe.probe is not None or not hasattr(recipe.world, "rescore"):
+    if not hasattr(recipe.world, "rescore"):
         return None
-    found: dict[str, Tensor] = {}
-    versions = _versions(recipe)
-    if ids is not None:
-        for name in names:
-            kept = cache.read(versions[name], ids) if name in versions and name != LIVE else None
-            if kept is not None:
-                found[name] = kept
-    missing = tuple(name for name in names if name not in found)
-    if not missing and not stats and isinstance(samples.payload, TokenRows):
+    versions = recipe.snapshots.versions() if isinstance(recipe.snapshots, Snapshots) else {}
+    kept = {n: versions[n] for n in names if n in versions and n != LIVE and ids is not None and recipe.probe is None}
+    found = {n: x for n, v in kept.items() if ids is not None and (x := cache.read(v, ids)) is not None}
+    missing = tuple(n for n in names if n not in found)
+    if not missing and not stats and recipe.probe is None and isinstance(samples.payload, TokenRows):
         return Steps(samples.payload.response, found)
-    read = _in_parts(recipe, samples, missing, stats)
-    if read is None:
-        return None
-    if ids is not None:
-        for name in missing:
-            if name in versions and name != LIVE:
-                cache.write(versions[name], ids, read.logp[name])
+    read = _in_parts(recipe, samples, missing, stats, seed)
+    if isinstance(read, Predictions):
+        return read
+    for n in kept.keys() & set(missing):
+        assert ids is not None
+        cache.write(kept[n], ids, read.logp[n])
     return replace(read, logp={**read.logp, **found})
 
 
-def live(recipe: Recipe, objective: Objective, batch: Batch, samples: Samples, probe: Any = None) -> Batch:
-    """The batch with what needs a forward pass now: the policy's log-probs and statistics with gradient, heads, or predictions."""
-    samples = samples.take(batch.columns[ROW].to("cpu"))
+def live(recipe: Recipe, objective: Objective, batch: Batch, samples: Samples, seed: Seed) -> Batch:
+    """The batch with what needs a forward pass now: the policy's log-probs and statistics with gradient, heads,
+    predictions.
+
+    Names of ``AT_START`` that nobody computed before are the live policy's own values, detached (the first update of a
+    round). The batch keeps its own mask, which may leave out steps on purpose.
+    """
+    samples = samples.take(batch.columns[ROW].cpu())
     heads = tuple(p.removeprefix("heads.") for p in objective.needs if p.startswith("heads."))
     if heads:
         batch = replace(batch, heads=recipe.world.heads(recipe.snapshots, samples, heads))  # type: ignore[attr-defined]
-    have = batch.steps
-    names = tuple(n for n in objective.logps() if have is None or n not in have.logp)
-    stats = tuple(s for s in objective.stats() if have is None or s not in have.stats)
+    held = (
+        batch.predictions.predicted
+        if batch.predictions is not None
+        else batch.steps.logp
+        if batch.steps is not None
+        else {}
+    )
+    names = tuple(n for n in objective.logps() if n not in held)
+    stats = tuple(s for s in objective.stats() if batch.steps is None or s not in batch.steps.stats)
     if not names and not stats:
         return batch
-    of = tuple(n for n in names if n not in AT_START or n in known(recipe))
-    fresh = recipe.world.rescore(recipe.snapshots, samples, of or (LIVE,), stats, probe)
+    now = tuple(n for n in names if n in AT_START and n not in known(recipe))
+    of = tuple(dict.fromkeys((LIVE, *(n for n in names if n not in now))))
+    probe = None if recipe.probe is None else recipe.probe(samples, seed)
+    fresh = recipe.world.rescore(recipe.snapshots, samples, of, stats, probe)
     if isinstance(fresh, Predictions):
-        return replace(batch, predictions=fresh, steps=fresh.as_steps() if have is None else have)
-    now = {n: fresh.logp[LIVE].detach() for n in names if n not in of}
-    if have is None:
-        return replace(batch, steps=replace(fresh, logp={**fresh.logp, **now}))
-    # The batch's own mask stays: it may leave out steps on purpose.
-    return replace(batch, steps=replace(have, logp={**have.logp, **fresh.logp, **now}, stats={**have.stats, **fresh.stats}))
+        detached = {n: fresh.predicted[LIVE].detach() for n in now}
+        whole = replace(fresh, predicted={**held, **fresh.predicted, **detached})
+        return replace(batch, predictions=whole, steps=whole.as_steps())
+    detached = {n: fresh.logp[LIVE].detach() for n in now}
+    have = fresh if batch.steps is None else batch.steps
+    steps = replace(have, logp={**held, **fresh.logp, **detached}, stats={**have.stats, **fresh.stats})
+    return replace(batch, steps=steps)
 
 
-def _versions(recipe: Recipe) -> Mapping[str, str]:
-    return recipe.snapshots.versions() if isinstance(recipe.snapshots, Snapshots) else {}
-
-
-def _in_parts(recipe: Recipe, samples: Samples, names: tuple[str, ...], stats: tuple[str, ...]) -> Steps | None:
-    snapshots = known(recipe)
-    of = tuple(dict.fromkeys(n if n in snapshots else LIVE for n in names))
+def _in_parts(
+    recipe: Recipe, samples: Samples, names: tuple[str, ...], stats: tuple[str, ...], seed: Seed
+) -> Steps | Predictions:
+    """Rescored without gradient in micro-batches, each rank its share, put together again on every rank."""
+    recorded = isinstance(samples.payload, TokenRows) and samples.payload.logp is not None
+    own = {*known(recipe), *(("sampler",) if recorded else ())}
     width = samples.payload.ids.shape[1] if isinstance(samples.payload, TokenRows) else 1
     parts = max(recipe.micro.parts(len(samples), width), distributed.size())
-    pieces = torch.arange(len(samples)).tensor_split(min(parts, max(1, len(samples))))
+    pieces = torch.arange(len(samples)).tensor_split(max(1, min(parts, len(samples))))
+    of = tuple(dict.fromkeys(n if n in own else LIVE for n in names))
     mine = []
     with torch.no_grad():
         for at in distributed.share(pieces):
-            read = recipe.world.rescore(recipe.snapshots, samples.take(at), of, stats)
-            if isinstance(read, Predictions):
-                raise GuerdonError("This world gives predictions; give Recipe.probe, so that all names share one probe.")
-            mine.append(read)
+            rows = samples.take(at)
+            probe = None if recipe.probe is None else recipe.probe(rows, seed)
+            mine.append(recipe.world.rescore(recipe.snapshots, rows, of, stats, probe))
     gathered = distributed.gather(mine)
     ordered = [gathered[k % len(gathered)][k // len(gathered)] for k in range(len(pieces))]
-    whole = Steps(
-        torch.cat([s.mask for s in ordered]),
-        *({k: torch.cat([getattr(s, kind)[k] for s in ordered]) for k in getattr(ordered[0], kind)} for kind in ("logp", "stats", "spans")),
+    first = ordered[0]
+    if isinstance(first, Predictions):
+        if recipe.probe is None:
+            raise GuerdonError("This world gives predictions; give Recipe.probe, so that all names share one probe.")
+        joined = _joined(ordered, "predicted")
+        weight = None if first.weight is None else torch.cat([x.weight for x in ordered])
+        return Predictions(
+            torch.cat([x.mask for x in ordered]),
+            torch.cat([x.target for x in ordered]),
+            {n: joined[n if n in own else LIVE] for n in names},
+            weight,
+        )
+    logp = _joined(ordered, "logp")
+    return Steps(
+        torch.cat([x.mask for x in ordered]),
+        {n: logp[n if n in own else LIVE] for n in names},
+        _joined(ordered, "stats"),
+        _joined(ordered, "spans"),
     )
-    return replace(whole, logp={n: whole.logp[n if n in snapshots else LIVE] for n in names})
+
+
+def _joined(parts: Sequence[Any], field: str) -> dict[str, Tensor]:
+    return {k: torch.cat([getattr(x, field)[k] for x in parts]) for k in getattr(parts[0], field)}

@@ -15,10 +15,11 @@ SCHEDULES = ("constant", "linear", "cosine")
 
 @dataclass(frozen=True)
 class Optim:
-    """lr: peak learning rate. schedule: after ``warmup`` updates of linear rise, 'constant', 'linear' or 'cosine' to 0 at the end.
+    """lr: peak learning rate. schedule: after ``warmup`` updates of linear rise, 'constant', 'linear' or 'cosine' to 0
+    at the end.
 
-    kind: 'adamw', 'adam' (weight decay as L2) or 'sgd' (``momentum``). clip: largest gradient norm over all parameters, or None.
-    Raises GuerdonError where a value is out of range.
+    kind: 'adamw', 'adam' (weight decay as L2) or 'sgd' (``momentum``). clip: largest gradient norm over all parameters,
+    or None. Raises GuerdonError where a value is out of range.
     """
 
     lr: float = 1e-4
@@ -44,7 +45,8 @@ class Optim:
             raise GuerdonError(f"Optim.clip must be above 0 or None, but {self.clip} came.")
 
     def rate(self, step: int, total: int) -> float:
-        """Learning rate of the update after ``step`` updates out of ``total``; the first update of a warm-up of w has lr/w."""
+        """Learning rate of the update after ``step`` updates out of ``total``; the first update of a warm-up of w has
+        lr/w."""
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         if self.schedule == "constant":
@@ -61,7 +63,9 @@ class Optim:
         return kind(kept, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
 
 
-def take_step(optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], rate: float, clip: float | None) -> float:
+def take_step(
+    optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], rate: float, clip: float | None
+) -> float:
     """One update at learning rate ``rate``; returns the gradient's norm before clipping.
 
     Raises GuerdonError, before anything is changed, where the gradient is not finite.
@@ -70,7 +74,8 @@ def take_step(optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], 
     norm = float(torch.nn.utils.get_total_norm(grads)) if grads else 0.0
     if not math.isfinite(norm):
         raise GuerdonError(
-            f"The gradient's norm is {norm}; nothing was changed. Lower the learning rate, or look for an infinite reward or log-prob."
+            f"The gradient's norm is {norm}; nothing was changed. Lower the learning rate, or look for an infinite "
+            "reward or log-prob."
         )
     if clip is not None and norm > clip:
         torch.nn.utils.clip_grads_with_norm_(parameters, clip, torch.tensor(norm))

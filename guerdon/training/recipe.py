@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from guerdon.batch import Batch, Pairs, Samples, Scores, Seed, Steps
+from guerdon.batch import Batch, Channel, Pairs, Predictions, Samples, Scores, Seed, Steps
 from guerdon.errors import GuerdonError
 from guerdon.objectives import Objective
 from guerdon.rewards.interface import Reward
@@ -27,13 +27,15 @@ ROW = "row"
 class Rollout:
     """One round's material before any gradient: what was sampled or recorded, and what is known of it.
 
-    samples: N rows, unusable ones already left out. steps: mask, log-probs and statistics that stay fixed through the round
-    (None where the world gives no steps, as for reward models). scores: the reward's channels, empty without a reward.
-    pairs, rows: from the source. round, step: rounds and updates done before. seed: the key of this round.
+    samples: N rows, unusable ones already left out. steps: mask, log-probs and statistics that stay fixed through the
+    round (None where the world gives no steps, as for reward models); predictions instead in a world with a probe.
+    scores: the reward's channels, empty without a reward. pairs, rows: from the source. round, step: rounds and updates
+    done before. seed: the key of this round.
     """
 
     samples: Samples
     steps: Steps | None = None
+    predictions: Predictions | None = None
     scores: Scores = field(default_factory=Scores)
     pairs: Pairs | None = None
     rows: Mapping[str, Tensor] = field(default_factory=dict)
@@ -47,15 +49,21 @@ class Rollout:
     def batch(
         self, advantages: Mapping[str, Tensor] | None = None, returns: Mapping[str, Tensor] | None = None
     ) -> Batch:
-        """All of it as a Batch, with advantages and returns [N,T] where there are any; the column 'row' numbers the rows."""
+        """All of it as a Batch, with advantages and returns [N,T] where there are any; the column 'row' numbers the
+        rows."""
+        steps = self.steps
+        if steps is None and self.predictions is not None:
+            steps = self.predictions.as_steps()
+        device = torch.device("cpu") if steps is None else steps.mask.device
         return Batch(
-            steps=self.steps,
-            pairs=self.pairs,
-            rows=self.rows,
+            steps=steps,
+            predictions=self.predictions,
+            pairs=None if self.pairs is None else _moved_pairs(self.pairs, device),
+            rows={name: x.to(device) for name, x in self.rows.items()},
             advantages=advantages or {},
             returns=returns or {},
-            scores=self.scores if len(self.scores) else None,
-            columns={**self.samples.columns, ROW: torch.arange(len(self))},
+            scores=_moved_scores(self.scores, device) if len(self.scores) else None,
+            columns={**self.samples.columns, ROW: torch.arange(len(self), device=device)},
         )
 
 
@@ -63,8 +71,8 @@ class Rollout:
 class Estimator:
     """Credit, advantages and their combination: call: rollout -> batch (``Rollout.batch`` with advantages, returns).
 
-    gives: paths of the batch it adds ('advantages.total'). needs: paths it reads from the rollout ('steps.logp.reference',
-    'steps.stats.value:total', 'scores').
+    gives: paths of the batch it adds ('advantages.total'). needs: paths it reads from the rollout
+    ('steps.logp.reference', 'steps.stats.value:total', 'scores').
     """
 
     name: str
@@ -80,8 +88,9 @@ class Estimator:
 class Build:
     """From the round's batch to the batches of its updates, in order: call: (batch, rollout) -> batches.
 
-    Every batch keeps the column 'row'. gives: paths it adds ('pairs'). updates: how many it makes a round at most (learning-rate
-    schedules count with it; 1 also says that no update sees an older policy, so 'old' needs no forward pass of its own).
+    Every batch keeps the column 'row'. gives: paths it adds ('pairs'). updates: how many it makes a round at most
+    (learning-rate schedules count with it; 1 also says that no update sees an older policy, so 'old' needs no forward
+    pass of its own).
     """
 
     name: str
@@ -95,7 +104,8 @@ class Build:
 
 @dataclass(frozen=True)
 class Micro:
-    """Size of one forward pass: at most about ``rows`` rows, or ``tokens`` cells of [N,T]. Results cannot depend on it."""
+    """Size of one forward pass: at most about ``rows`` rows, or ``tokens`` cells of [N,T]. Results cannot depend on
+    it."""
 
     rows: int | None = None
     tokens: int | None = None
@@ -117,7 +127,8 @@ class Micro:
 class Round:
     """What companions and evaluations may look at: the recipe, the counters after the round, and what the round made.
 
-    ``rollout`` and ``batch`` are None before the round. ``metrics`` is the round's record so far; hooks return what they add.
+    ``rollout`` and ``batch`` are None before the round. ``metrics`` is the round's record so far; hooks return what
+    they add.
     """
 
     recipe: "Recipe"
@@ -135,7 +146,8 @@ class Round:
 
 @dataclass(frozen=True)
 class Every:
-    """An evaluation: ``call`` after every ``rounds`` rounds and after the last one; what it returns joins the round's metrics.
+    """An evaluation: ``call`` after every ``rounds`` rounds and after the last one; what it returns joins the round's
+    metrics.
 
     It must draw from its own seeds and leave the policy as it was.
     """
@@ -149,6 +161,19 @@ class Every:
             raise GuerdonError(f"Every.rounds must be at least 1, but {self.rounds} came.")
 
 
+def _moved_pairs(pairs: Pairs, device: torch.device) -> Pairs:
+    rest = (None if x is None else x.to(device) for x in (pairs.preferred, pairs.margin, pairs.weight))
+    return Pairs(pairs.winner.to(device), pairs.loser.to(device), *rest)
+
+
+def _moved_scores(scores: Scores, device: torch.device) -> Scores:
+    def moved(c: Channel) -> Channel:
+        rest = (None if x is None else x.to(device) for x in (c.status, c.spread))
+        return Channel(c.value.to(device), *rest, c.note)
+
+    return Scores({name: moved(c) for name, c in scores.channels.items()})
+
+
 def _plain() -> Estimator:
     return Estimator("plain", lambda rollout: rollout.batch())
 
@@ -159,15 +184,19 @@ def _whole() -> Build:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything a run is: data in, composition, seeds. It is never changed; what changes is in the snapshots and checkpoints.
+    """Everything a run is: data in, composition, seeds. It is never changed; what changes is in the snapshots and
+    checkpoints.
 
-    world: samples and re-scores. snapshots: the policy and its named copies. source: prompts, or recorded rows (then nothing is
-    sampled). objective: an Objective, or a function of the number of updates done. rounds: how many rounds in all.
-    reward: scores the samples, or None. sampling, per_start, hooks: how the world draws. estimator: credit and advantages.
-    build: the batches of the updates. companions: what learns beside the policy. micro: size of a forward pass. evals: evaluations.
-    anchors: per prompt, responses kept to compare with. track: further paths ('steps.logp.reference', 'steps.stats.entropy') to
-    compute for metrics and companions. probe: (samples, seed) -> the probe shared by all names (forward-process diffusion).
-    note: anything that belongs to the identity of the run (a configuration): a checkpoint with another note is refused.
+    world: samples and re-scores. snapshots: the policy and its named copies. source: prompts, or recorded rows (then
+    nothing is sampled). objective: an Objective, or a function of the number of updates done. rounds: how many rounds
+    in all. reward: scores the samples, or None. sampling, per_start, hooks: how the world draws. greedy: also draw and
+    score the greedy response of every start; its reward reaches estimators as the column 'greedy_reward' (ReMax).
+    estimator: credit and advantages. build: the batches of the updates. companions: what learns beside the policy.
+    micro: size of a forward pass. evals: evaluations. anchors: per prompt, responses kept to compare with. track:
+    further paths ('steps.logp.reference', 'steps.stats.entropy') to compute for metrics and companions. probe:
+    (samples, seed) -> the probe shared by all names (forward-process diffusion); a row's probe depends on the seed and
+    the row's column 'row' alone. modules: further modules the optimiser trains (value heads). note: anything that
+    belongs to the identity of the run (a configuration): a checkpoint with another note is refused.
     """
 
     world: World
@@ -180,6 +209,7 @@ class Recipe:
     reward: Reward | None = None
     sampling: Sampling = field(default_factory=Sampling)
     per_start: int = 1
+    greedy: bool = False
     hooks: tuple[Hook, ...] = ()
     estimator: Estimator = field(default_factory=_plain)
     build: Build = field(default_factory=_whole)
@@ -189,6 +219,7 @@ class Recipe:
     anchors: Samples | None = None
     track: tuple[str, ...] = ()
     probe: Callable[[Samples, Seed], Any] | None = None
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)
     note: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,6 +1,8 @@
-"""Where a round's material comes from: prompts to sample from, or recorded rows. A source is a pure function of its position.
+"""Where a round's material comes from: prompts to sample from, or recorded rows. A source is a pure function of its
+position.
 
-The position is one integer, the number of items drawn so far, so a checkpoint holds it exactly and nothing is replayed on resume.
+The position is one integer, the number of items drawn so far, so a checkpoint holds it exactly and nothing is replayed
+on resume.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +21,8 @@ from guerdon.errors import DataError, GuerdonError
 class Draw:
     """One round's material: ``starts`` with their columns, or recorded ``samples`` with pairs and named rows.
 
-    position: items drawn in all, after this draw. ids: int64, which items of the source these rows are (recorded rows only).
+    position: items drawn in all, after this draw. ids: int64, which items of the source these rows are (recorded rows
+    only).
     """
 
     position: int
@@ -32,7 +35,8 @@ class Draw:
 
 
 class Source(Protocol):
-    """draw: position -> Draw. gives: paths a batch gets from it ('pairs', 'rows.chosen'). recorded: whether it holds samples."""
+    """draw: position -> Draw. gives: paths a batch gets from it ('pairs', 'rows.chosen'). recorded: whether it holds
+    samples."""
 
     @property
     def gives(self) -> tuple[str, ...]:
@@ -57,8 +61,9 @@ def _order(seed: Seed, n: int, epoch: int) -> tuple[int, ...]:
 
 
 def positions(seed: Seed | None, n: int, position: int, count: int) -> list[int]:
-    """Items at ``position`` … ``position + count − 1`` of an endless sequence that visits all ``n`` once an epoch, each epoch in an
-    order of its own drawn from ``seed`` (None: as they stand). A draw may cross into the next epoch; none is dropped."""
+    """Items at ``position`` … ``position + count − 1`` of an endless sequence that visits all ``n`` once an epoch, each
+    epoch in an order of its own drawn from ``seed`` (None: as they stand). A draw may cross into the next epoch; none
+    is dropped."""
     at = range(position, position + count)
     return [i % n if seed is None else _order(seed, n, i // n)[i % n] for i in at]
 
@@ -67,7 +72,8 @@ def positions(seed: Seed | None, n: int, position: int, count: int) -> list[int]
 class Prompts:
     """Starts to sample from: ``per_round`` of them a round, reshuffled every epoch (seed None: in order).
 
-    columns: the data set's columns, one value a start; they reach ``Samples.columns`` repeated for every sample of a start.
+    columns: the data set's columns, one value a start; they reach ``Samples.columns`` repeated for every sample of a
+    start.
     """
 
     starts: Sequence[Any]
@@ -99,7 +105,8 @@ class Prompts:
 class Recorded:
     """Recorded rows: with ``pairs``, an item is a pair and both its rows come with it; without, an item is a row.
 
-    A row that stands in several pairs of one draw is read once. rows: named index sets; a draw keeps the members it holds.
+    A row that stands in several pairs of one draw is read once. rows: named index sets; a draw keeps the members it
+    holds.
     """
 
     samples: Samples
@@ -160,7 +167,9 @@ class Recorded:
             sides = torch.cat([self.pairs.winner[at], self.pairs.loser[at]])
             ids, new = torch.unique(sides, return_inverse=True)
             optional = {k: getattr(self.pairs, k) for k in ("preferred", "margin", "weight")}
-            pairs = Pairs(new[: len(at)], new[len(at) :], **{k: None if x is None else x[at] for k, x in optional.items()})
+            pairs = Pairs(
+                new[: len(at)], new[len(at) :], **{k: None if x is None else x[at] for k, x in optional.items()}
+            )
         renumber = torch.full((len(self.samples),), -1, dtype=torch.int64)
         renumber[ids] = torch.arange(len(ids))
         rows = {name: renumber[x][renumber[x] >= 0] for name, x in self.rows.items()}

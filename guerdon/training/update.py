@@ -1,0 +1,80 @@
+"""One update: micro-batches and ranks add up to the batch's loss and gradient, whatever the split."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from guerdon.batch import Batch, Samples, Seed
+from guerdon.errors import GuerdonError
+from guerdon.objectives import Objective
+from guerdon.training import distributed, evidence
+from guerdon.training.metrics import Sums, add, of_batch
+from guerdon.training.optim import take_step
+from guerdon.training.recipe import Recipe
+
+
+def parts_of(recipe: Recipe, batch: Batch) -> Sequence[Batch]:
+    """This rank's micro-batches."""
+    width = batch.steps.mask.shape[1] if batch.steps is not None else 1
+    parts = recipe.micro.parts(len(batch), width) * distributed.size()
+    return distributed.share(batch.split(min(parts, len(batch))))
+
+
+def gradient(recipe: Recipe, objective: Objective, batch: Batch, samples: Samples, seed: Seed) -> tuple[float, Sums]:
+    """Add the objective's gradient on ``batch`` to the parameters' ``.grad`` (this rank's share); (its share of the
+    value, metric sums).
+
+    Sums that couple the batch come first, in a pass without gradient over all micro-batches; denominators need no pass,
+    and every rank holds the whole batch, so that it knows them without asking the others. Raises GuerdonError where a
+    loss is not finite.
+    """
+    micro = parts_of(recipe, batch)
+    denominators = objective.denominators([batch])
+    stats: Mapping[str, Mapping[str, Tensor]] = {t.name: {} for t in objective.terms}
+    if objective.coupled:
+        with torch.no_grad():
+            seen = [evidence.live(recipe, objective, m, samples, seed) for m in micro]
+        stats = distributed.sum_tensors(objective.couple(seen))
+    value, sums = 0.0, Sums()
+    for m in micro:
+        whole = evidence.live(recipe, objective, m, samples, seed)
+        loss = objective.loss(whole, denominators, stats)
+        share = float(loss.value.detach())
+        if not math.isfinite(share):
+            parts = {name: float(x) for name, x in loss.parts.items()}
+            raise GuerdonError(
+                f"The loss is not finite ({parts}); lower the learning rate, or look for an infinite log-prob."
+            )
+        if loss.value.requires_grad:
+            loss.value.backward()
+        value += share
+        add(sums, {k: (float(a), float(b)) for k, (a, b) in loss.metrics.items()})
+        add(sums, {f"loss/{name}": (float(x), 0.0) for name, x in loss.parts.items()} if len(loss.parts) > 1 else {})
+        add(sums, of_batch(whole))
+    return value, sums
+
+
+def update(
+    recipe: Recipe,
+    objective: Objective,
+    batch: Batch,
+    samples: Samples,
+    optimiser: torch.optim.Optimizer,
+    parameters: list[nn.Parameter],
+    step: int,
+    seed: Seed,
+) -> Mapping[str, float] | None:
+    """One optimiser step on ``batch``; its metrics, or None where no unit has weight (then nothing changes, moments
+    neither)."""
+    if len(batch) == 0 or not any(float(x) > 0 for x in objective.denominators([batch]).values()):
+        return None
+    optimiser.zero_grad(set_to_none=True)
+    value, sums = gradient(recipe, objective, batch, samples, seed)
+    distributed.sum_gradients(parameters)
+    rate = recipe.optim.rate(step, recipe.updates)
+    norm = take_step(optimiser, parameters, rate, recipe.optim.clip)
+    add(sums, {"loss": (value, 0.0)})
+    summed = distributed.sum_pairs(sums)
+    return {**{k: a / b if b else a for k, (a, b) in summed.items()}, "grad_norm": norm, "learning_rate": rate}
