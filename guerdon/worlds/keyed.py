@@ -1,8 +1,13 @@
 """Draws by key: a counter-based hash in tensor arithmetic, so that no draw depends on how rows are batched or
 ordered."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from guerdon.batch import Seed
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed integer
 _MIX1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
@@ -35,3 +40,25 @@ def draw(logp: Tensor, u: Tensor) -> Tensor:
     """
     cumulative = logp.double().exp().cumsum(-1)
     return torch.searchsorted(cumulative, (u * cumulative[:, -1]).unsqueeze(-1), right=True).squeeze(-1)
+
+
+def warped(logits: Tensor, temperature: float, top_p: float) -> Tensor:
+    """Log-probabilities [n,V] that steps are drawn from: logits divided by the temperature, then cut to the smallest
+    set whose probability reaches top-p (a step is kept while the likelier ones sum to less) and normalised."""
+    logp = torch.log_softmax(logits / temperature, -1)
+    if top_p < 1:
+        ranked, order = logp.sort(dim=-1, descending=True, stable=True)
+        before = ranked.exp().cumsum(-1) - ranked.exp()
+        cut = torch.empty_like(before, dtype=torch.bool).scatter_(-1, order, before >= top_p)
+        logp = torch.log_softmax(logp.masked_fill(cut, -torch.inf), -1)
+    return logp
+
+
+def start_keys(keys: Sequence[int | str], seed: Seed) -> Tensor:
+    """int64 [S]: a key for every start, of its own key and its number among equal ones of this call."""
+    seen: Counter[int | str] = Counter()
+    made = []
+    for key in keys:
+        made.append(seed.child("start", key, seen[key]).integer())
+        seen[key] += 1
+    return torch.tensor(made, dtype=torch.int64)

@@ -8,8 +8,8 @@ import torch
 from guerdon.batch import Message, Seed
 from guerdon.errors import DataError, GuerdonError
 from guerdon.worlds import Frozen, Sampling, Snapshots, Start, View
+from guerdon.worlds.keyed import warped
 from guerdon.worlds.text import TextWorld
-from guerdon.worlds.text.generate import warped
 from guerdon.worlds.text.heads import Head
 from tests.worlds.tiny import ARCHITECTURES, tiny, word_tokenizer
 
@@ -91,12 +91,10 @@ def test_greedy_is_hf_s_greedy() -> None:
 
 def test_top_p_by_hand() -> None:
     logits = torch.tensor([[0.1, 0.4, 0.2, 0.3]]).log()
-    kept = warped(logits, Sampling(top_p=0.6)).exp()
+    kept = warped(logits, 1.0, 0.6).exp()
     torch.testing.assert_close(kept, torch.tensor([[0.0, 4 / 7, 0.0, 3 / 7]]))
-    torch.testing.assert_close(warped(logits, Sampling(top_p=0.3)).exp(), torch.tensor([[0.0, 1.0, 0.0, 0.0]]))
-    torch.testing.assert_close(
-        warped(logits, Sampling(temperature=0.5)).exp(), torch.tensor([[1.0, 16.0, 4.0, 9.0]]) / 30
-    )
+    torch.testing.assert_close(warped(logits, 1.0, 0.3).exp(), torch.tensor([[0.0, 1.0, 0.0, 0.0]]))
+    torch.testing.assert_close(warped(logits, 0.5, 1.0).exp(), torch.tensor([[1.0, 16.0, 4.0, 9.0]]) / 30)
 
 
 def test_several_ends_of_sequence_minimum_and_truncation() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from guerdon.batch import TokenRows
 from guerdon.errors import GuerdonError
 from guerdon.worlds.interface import Hook, Sampling, View
-from guerdon.worlds.keyed import draw, uniform
+from guerdon.worlds.keyed import draw, uniform, warped
 from guerdon.worlds.text.heads import Head, backbone, capped, output
 from guerdon.worlds.text.tokens import token_rows
 
@@ -27,18 +27,6 @@ class Plan:
     rows: Tensor
     limit: int
     eos: Tensor
-
-
-def warped(logits: Tensor, sampling: Sampling) -> Tensor:
-    """Log-probabilities [n,V] that steps are drawn from: logits divided by the temperature, then cut to the smallest
-    set whose probability reaches top-p (a token is kept while the ones before it sum to less) and normalised."""
-    logp = torch.log_softmax(logits.float() / sampling.temperature, -1)
-    if sampling.top_p < 1:
-        ranked, order = logp.sort(dim=-1, descending=True, stable=True)
-        before = ranked.exp().cumsum(-1) - ranked.exp()
-        cut = torch.empty_like(before, dtype=torch.bool).scatter_(-1, order, before >= sampling.top_p)
-        logp = torch.log_softmax(logp.masked_fill(cut, -torch.inf), -1)
-    return logp
 
 
 @torch.no_grad()
@@ -65,7 +53,7 @@ def generate(
     done = torch.zeros(n, dtype=torch.bool, device=device)
     for step in range(plan.limit):
         logits = _changed(logits, plan, sampling, hooks, step, alive, prompt, drawn)
-        logp = warped(logits, sampling)
+        logp = warped(logits.float(), sampling.temperature, sampling.top_p)
         token = logp.argmax(-1) if sampling.greedy else draw(logp, uniform(plan.keys[alive], step))
         live = alive[~done]
         drawn[live, step] = token[~done]

@@ -1,6 +1,5 @@
 """The world of text: any causal LM of transformers, with or without a peft adapter and a tokenizer."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from guerdon.batch import Samples, Seed, Steps, TokenRows
 from guerdon.errors import GuerdonError, NeedsError
 from guerdon.worlds.interface import Hook, Sampling, Start
-from guerdon.worlds.keyed import mix
+from guerdon.worlds.keyed import mix, start_keys
 from guerdon.worlds.snapshots import Actors, only
 from guerdon.worlds.text.generate import Plan, generate
 from guerdon.worlds.text.heads import Head, find_head, unwrapped
@@ -81,8 +80,12 @@ class TextWorld:
         prompts = [encode_prompt(self.tokenizer, p, self.eos) for p in plain]
         limit = self._limit(prompts, sampling)
         start = torch.arange(len(prompts), device=self.device).repeat_interleave(per_start)
+        own = [
+            s.key if isinstance(s, Start) and s.key is not None else " ".join(map(str, ids))
+            for s, ids in zip(starts, prompts, strict=True)
+        ]
         within = torch.arange(per_start, device=self.device).repeat(len(prompts))
-        keys = mix(_start_keys(starts, prompts, seed).to(self.device)[start], within)
+        keys = mix(start_keys(own, seed).to(self.device)[start], within)
         eos = torch.tensor(self.eos, dtype=torch.int64, device=self.device)
         parts: list[tuple[TokenRows, Tensor]] = []
         with actor.using(sampling.snapshot) as module:
@@ -200,17 +203,6 @@ def _eos(model: nn.Module, tokenizer: Any) -> list[int]:
 
 def _plain(prompt: Any) -> Any:
     return prompt.tolist() if isinstance(prompt, Tensor) else prompt
-
-
-def _start_keys(starts: Sequence[Any], prompts: Sequence[Sequence[int]], seed: Seed) -> Tensor:
-    """int64 [S]: a start's own key or its token ids, and its number among equal ones."""
-    seen: Counter[int | str] = Counter()
-    keys = []
-    for s, ids in zip(starts, prompts, strict=True):
-        key: int | str = s.key if isinstance(s, Start) and s.key is not None else " ".join(map(str, ids))
-        keys.append(seed.child("start", key, seen[key]).integer())
-        seen[key] += 1
-    return torch.tensor(keys, dtype=torch.int64)
 
 
 def _batches(width: Sequence[int], max_tokens: int) -> Iterator[slice]:
