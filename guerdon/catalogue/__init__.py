@@ -8,14 +8,13 @@ library.
 """
 
 from guerdon.catalogue.method import Method, entries, find, search
-from guerdon.catalogue.verdicts import RESULTS, describe, expected_by_chance, reproduce, stored, table
+from guerdon.catalogue.verdicts import RESULTS, describe, reproduce, stored, table
 
 __all__ = [
     "RESULTS",
     "Method",
     "describe",
     "entries",
-    "expected_by_chance",
     "find",
     "reproduce",
     "search",

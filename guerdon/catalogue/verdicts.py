@@ -1,13 +1,13 @@
 """Stored results behind the verdicts: run an entry's experiment, read its verdict, print the table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from guerdon.catalogue.method import Method, entries
 from guerdon.lab.protocol import run_experiment, verdict
 from guerdon.lab.results import Result, load
-from guerdon.lab.stats import Verdict
+from guerdon.lab.stats import Verdict, expected_by_chance
 
 RESULTS = Path(__file__).parent / "results"
 """Stored results; they travel with the package, so that an installed guerdon shows its verdicts."""
@@ -72,13 +72,6 @@ def _arms(method: Method, result: Result) -> Mapping[str, Mapping[str, float]]:
     return out
 
 
-def expected_by_chance(methods: Sequence[Method], rate: float = 0.025) -> float:
-    """How many 'reproduced' verdicts chance alone would give at most: 'reproduced' needs the lower end of a 95 %
-    interval above
-    0, so each effect claim of a method without any effect has at most this rate."""
-    return rate * sum(m.claim.kind == "effect" for m in methods)
-
-
 def table(folder: Path = RESULTS) -> str:
     """The verdicts as a Markdown table, with the number chance alone would give."""
     methods = entries()
@@ -87,6 +80,6 @@ def table(folder: Path = RESULTS) -> str:
         about = describe(method, folder)
         lines.append(f"| {method.card} | `{method.slug}` | {method.claim.statement} | {about['sentence']} |")
     effects = sum(m.claim.kind == "effect" for m in methods)
-    chance = expected_by_chance(methods)
+    chance = expected_by_chance(effects)
     lines += ["", f"Of {effects} claims of an effect, chance alone would call at most {chance:.2g} 'reproduced'."]
     return "\n".join(lines)
