@@ -12,7 +12,7 @@ from guerdon.training.companions import BestKeeper, Companion, Dual, KLControlle
 from guerdon.training.estimators import by_row, generalised, greedy_baseline, row_reward, with_advantage
 from guerdon.training.metrics import JsonLines, Progress, Trackers, Writer
 from guerdon.training.optim import Optim
-from guerdon.training.recipe import Build, Estimator, Every, Micro, Recipe, Rollout, Round
+from guerdon.training.recipe import Build, Estimator, Every, Micro, Recipe, Rollout, Round, plain
 from guerdon.training.run import RunResult, run
 from guerdon.training.sources import Draw, Prompts, Recorded, Source
 
@@ -47,6 +47,7 @@ __all__ = [
     "latest",
     "load",
     "minibatches",
+    "plain",
     "row_reward",
     "run",
     "save",

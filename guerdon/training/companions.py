@@ -77,7 +77,7 @@ class ValueHead(Companion):
         returns = round.batch.returns.get(self.channel)
         if returns is None or round.rollout.steps is None:
             raise GuerdonError(
-                f"The companion {self.name!r} needs returns[{self.channel!r}] in the batch; use an estimator with returns."
+                f"The companion {self.name!r} needs returns[{self.channel!r}]; use an estimator that gives them."
             )
         mask, inputs = round.rollout.steps.mask, self.features(round.rollout.samples)
         target = returns.detach()[mask]

@@ -1,6 +1,6 @@
 """Ranks of torch.distributed, or one rank where it is not initialised: everything here is the identity then."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -78,7 +78,7 @@ def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
         p.grad = piece.reshape(p.shape).to(p.dtype)
 
 
-def sum_tensors(x: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+def sum_tensors(x: Mapping[str, Mapping[str, Tensor]]) -> Mapping[str, Mapping[str, Tensor]]:
     """Sums by name (term -> key -> tensor), added over ranks."""
     if not _on():
         return x

@@ -173,7 +173,7 @@ def _in_parts(
             probe = None if recipe.probe is None else recipe.probe(rows, seed)
             mine.append(recipe.world.rescore(recipe.snapshots, rows, of, stats, probe))
     gathered = distributed.gather(mine)
-    ordered = [gathered[k % len(gathered)][k // len(gathered)] for k in range(len(pieces))]
+    ordered: list[Any] = [gathered[k % len(gathered)][k // len(gathered)] for k in range(len(pieces))]
     first = ordered[0]
     if isinstance(first, Predictions):
         if recipe.probe is None:

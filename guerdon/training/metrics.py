@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from torch import Tensor
 from guerdon import divergences, reduce
 from guerdon.batch import Batch, Samples, Scores, TokenRows
 from guerdon.errors import DataError
+
+
+X = TypeVar("X")
 
 
 class Sums(dict[str, tuple[float, float]]):
@@ -40,12 +43,13 @@ KNOWN = {
 }
 
 
-def renamed(metrics: Mapping[str, float]) -> dict[str, float]:
-    """'dpo/chosen' as 'rewards/chosen' and so on, where one term alone has that metric; everything else as it is."""
-    last = [k.rpartition("/")[2] for k in metrics]
+def renamed(metrics: Mapping[str, X]) -> dict[str, X]:
+    """An objective's metrics: 'dpo/chosen' as 'rewards/chosen' and so on where one term alone has that metric; everything
+    else as it is."""
+    ends = [k.rpartition("/")[2] for k in metrics]
     return {
-        KNOWN[e] if e in KNOWN and "/" in k and last.count(e) == 1 else k: v
-        for (k, v), e in zip(metrics.items(), last, strict=True)
+        KNOWN[e] if e in KNOWN and ends.count(e) == 1 else k: x
+        for (k, x), e in zip(metrics.items(), ends, strict=True)
     }
 
 
@@ -62,7 +66,7 @@ def of_batch(batch: Batch) -> dict[str, tuple[float, float]]:
         live, rows = float(steps.mask.sum()), float(steps.mask.any(-1).sum())
         policy = steps.logprob("policy")
         if "reference" in steps.logp:
-            k3 = divergences.kl_estimate(policy, steps.logprob("reference"), "k3")
+            k3 = divergences.kl_estimate(steps.log_ratio(), "k3", gradient="none")
             out["kl"] = (float(reduce.total(k3, steps.mask).sum()), live)
             out["objective/kl"] = (float(steps.log_ratio().sum()), rows)
         if "entropy" in steps.stats:

@@ -162,19 +162,20 @@ class Every:
 
 
 def _moved_pairs(pairs: Pairs, device: torch.device) -> Pairs:
-    rest = (None if x is None else x.to(device) for x in (pairs.preferred, pairs.margin, pairs.weight))
+    rest = [None if x is None else x.to(device) for x in (pairs.preferred, pairs.margin, pairs.weight)]
     return Pairs(pairs.winner.to(device), pairs.loser.to(device), *rest)
 
 
 def _moved_scores(scores: Scores, device: torch.device) -> Scores:
     def moved(c: Channel) -> Channel:
-        rest = (None if x is None else x.to(device) for x in (c.status, c.spread))
-        return Channel(c.value.to(device), *rest, c.note)
+        status, spread = (None if x is None else x.to(device) for x in (c.status, c.spread))
+        return Channel(c.value.to(device), status, spread, c.note)
 
     return Scores({name: moved(c) for name, c in scores.channels.items()})
 
 
-def _plain() -> Estimator:
+def plain() -> Estimator:
+    """No advantages: the rollout as a batch (pairs, SFT, RAFT)."""
     return Estimator("plain", lambda rollout: rollout.batch())
 
 
@@ -211,7 +212,7 @@ class Recipe:
     per_start: int = 1
     greedy: bool = False
     hooks: tuple[Hook, ...] = ()
-    estimator: Estimator = field(default_factory=_plain)
+    estimator: Estimator = field(default_factory=plain)
     build: Build = field(default_factory=_whole)
     companions: "tuple[Companion, ...]" = ()
     micro: Micro = field(default_factory=Micro)

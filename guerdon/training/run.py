@@ -15,7 +15,7 @@ from guerdon.errors import GuerdonError, RewardError
 from guerdon.rewards.interface import Context, State
 from guerdon.training import checkpoints, distributed, evidence
 from guerdon.training.estimators import checked
-from guerdon.training.metrics import Clock, Progress, Writer, history_of, jsonl, of_rollout, renamed
+from guerdon.training.metrics import Clock, Progress, Writer, history_of, jsonl, of_rollout
 from guerdon.training.optim import load_moments, moments
 from guerdon.training.recipe import ROW, Recipe, Rollout, Round
 from guerdon.training.sources import Draw
@@ -220,7 +220,7 @@ class _Loop:
                 actor.refresh(self.step)
         names = dict.fromkeys(k for m in taken for k in m)
         means = {k: sum(m[k] for m in taken if k in m) / sum(k in m for m in taken) for k in names}
-        return {**renamed(means), "updates": len(taken), "updates_skipped": skipped}
+        return {**means, "updates": len(taken), "updates_skipped": skipped}
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs, to the bit."""

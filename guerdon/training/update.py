@@ -10,7 +10,7 @@ from guerdon.batch import Batch, Samples, Seed
 from guerdon.errors import GuerdonError
 from guerdon.objectives import Objective
 from guerdon.training import distributed, evidence
-from guerdon.training.metrics import Sums, add, of_batch
+from guerdon.training.metrics import Sums, add, of_batch, renamed
 from guerdon.training.optim import take_step
 from guerdon.training.recipe import Recipe
 
@@ -50,7 +50,7 @@ def gradient(recipe: Recipe, objective: Objective, batch: Batch, samples: Sample
         if loss.value.requires_grad:
             loss.value.backward()
         value += share
-        add(sums, {k: (float(a), float(b)) for k, (a, b) in loss.metrics.items()})
+        add(sums, {k: (float(a), float(b)) for k, (a, b) in renamed(loss.metrics).items()})
         add(sums, {f"loss/{name}": (float(x), 0.0) for name, x in loss.parts.items()} if len(loss.parts) > 1 else {})
         add(sums, of_batch(whole))
     return value, sums

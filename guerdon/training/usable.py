@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from guerdon.batch import Scores
+from guerdon.batch import Pairs, Scores
 from guerdon.training.recipe import Rollout
 
 
@@ -27,8 +27,12 @@ def without(rollout: Rollout, keep: Tensor) -> Rollout:
     pairs = rollout.pairs
     if pairs is not None:
         both = keep[pairs.winner] & keep[pairs.loser]
-        kept = {k: None if x is None else x[both] for k, x in vars(pairs).items()}
-        pairs = replace(pairs, **kept).take(renumber)
+        winner, loser, *rest = (
+            None if x is None else x[both]
+            for x in (pairs.winner, pairs.loser, pairs.preferred, pairs.margin, pairs.weight)
+        )
+        assert winner is not None and loser is not None
+        pairs = Pairs(winner, loser, *rest).take(renumber)
     rows = {name: renumber[x][renumber[x] >= 0] for name, x in rollout.rows.items()}
     samples, scores = rollout.samples.take(at), rollout.scores.take(at)
     return replace(rollout, samples=samples, scores=scores, pairs=pairs, rows=rows)
