@@ -1,10 +1,30 @@
 """Likelihoods of comparisons, once for policies and for reward models.
 
-Belongs here: P(comparison | scores) as negative log-likelihoods on plain tensors. Does not belong here: what the
-scores are
-(objectives, rewards) or how they are averaged.
+Belongs here: P(comparison | scores) as negative log-likelihoods on plain tensors: pairs, ties, rankings, ratings.
+Does not belong here: what the scores are (objectives, rewards) or how losses are averaged (objectives).
 """
 
-from guerdon.preferences.bradley_terry import bradley_terry
+from guerdon.preferences.bradley_terry import (
+    bradley_terry,
+    centring_penalty,
+    magnitude_penalty,
+    preference_probability,
+)
+from guerdon.preferences.plackett_luce import plackett_luce
+from guerdon.preferences.regression import margin_regression, regression
+from guerdon.preferences.ties import davidson, davidson_log_probs, outcomes, rao_kupper, rao_kupper_log_probs
 
-__all__ = ["bradley_terry"]
+__all__ = [
+    "bradley_terry",
+    "centring_penalty",
+    "davidson",
+    "davidson_log_probs",
+    "magnitude_penalty",
+    "margin_regression",
+    "outcomes",
+    "plackett_luce",
+    "preference_probability",
+    "rao_kupper",
+    "rao_kupper_log_probs",
+    "regression",
+]

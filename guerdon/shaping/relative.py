@@ -53,6 +53,9 @@ class Relative(Node):
     anchors: Samples | None
     fn: Callable[[Tensor, Tensor, Tensor], Tensor]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base", as_node(self.base))
+
     @property
     def name(self) -> str:  # type: ignore[override]
         """The map and the reward."""
@@ -65,7 +68,7 @@ class Relative(Node):
         return (self.name,) if len(base) == 1 else base
 
     @property
-    def parts(self) -> tuple[Node, ...]:
+    def parts(self) -> tuple[Node, ...]:  # type: ignore[override]
         """The reward that scores samples and anchors."""
         return (self.base,)
 
