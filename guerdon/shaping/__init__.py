@@ -30,6 +30,7 @@ from guerdon.shaping.length import (
 from guerdon.shaping.minimum_norm import minimum_norm, minimum_norm_weights
 from guerdon.shaping.normalise import centre, minmax, running_clip, zscore
 from guerdon.shaping.pointwise import affine, clip, log_sigmoid, offset, pointwise, scale, sigmoid, tanh
+from guerdon.shaping.process import clip_delta, clipped_process, delta_process
 from guerdon.shaping.relative import match_anchors, relative
 
 __all__ = [
@@ -40,7 +41,10 @@ __all__ = [
     "anchored_tanh",
     "centre",
     "clip",
+    "clip_delta",
+    "clipped_process",
     "contrast",
+    "delta_process",
     "dual_step",
     "kl_in_reward",
     "lagrangian",

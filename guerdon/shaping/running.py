@@ -19,7 +19,7 @@ def no_moments() -> State:
 
 def add_moments(state: State, x: Tensor, ok: Tensor) -> State:
     """The state after the entries of x (any shape) where ok is True; others never enter, NaN included."""
-    seen = x.detach()[ok].double().cpu()
+    seen = x.detach()[ok].cpu().double()
     if seen.numel() == 0:
         return state
     count, mean = torch.tensor(float(seen.numel()), dtype=torch.float64), seen.mean()
@@ -46,7 +46,7 @@ def no_extremes() -> State:
 
 def add_extremes(state: State, x: Tensor, ok: Tensor) -> State:
     """The state after the entries of x (any shape) where ok is True."""
-    seen = x.detach()[ok].double().cpu()
+    seen = x.detach()[ok].cpu().double()
     if seen.numel() == 0:
         return state
     return {"low": torch.minimum(state["low"], seen.min()), "high": torch.maximum(state["high"], seen.max())}

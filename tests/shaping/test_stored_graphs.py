@@ -31,7 +31,8 @@ def lengths(name: str) -> Lengths:
 SAMPLES = Samples(None, list("aab"), ["x", "xxx", "xx"], columns={"length": [1.0, 3.0, 2.0]})
 TRANSFORMS = [
     shaping.affine(2.0, 1.0), shaping.scale(2.0), shaping.offset(1.0), shaping.clip(0.0, 2.0),
-    shaping.sigmoid(2.0, 1.0), shaping.log_sigmoid(), shaping.tanh(), shaping.centre("running"), shaping.zscore("batch", correction=0),
+    shaping.sigmoid(2.0, 1.0), shaping.log_sigmoid(), shaping.tanh(),
+    shaping.centre("running"), shaping.zscore("batch", correction=0),
     shaping.minmax("running"), shaping.running_clip(0.5), shaping.soft_overlong(4, 2, column="length"),
     shaping.linear_length(1, 0.5, "length"), shaping.length_residual("batch", "length"),
 ]  # fmt: skip
