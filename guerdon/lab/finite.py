@@ -1,8 +1,9 @@
 """finite: prompts × enumerated responses, where every law is exact and a comparison costs milliseconds.
 
-Tensors are [...,X,Y]: X prompts, Y responses each, and any leading dimensions (seeds, coefficients), so that a whole
-sweep is one tensor program. The gold reward saturates in every feature and punishes excess of the first ('length');
-a learned reward is linear in the same features, so it is right near the reference and wrong where optimisation goes.
+X prompts with Y responses and D features each. The gold reward saturates in every feature and punishes excess of the
+first ('length'); a learned reward is linear in the same features, so it is right near the reference and wrong where
+optimisation goes. Optima, best-of-n laws and KL come from ``worlds.finite.exact``; objectives train through
+``training.run``.
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from guerdon.batch import Seed
+from guerdon.batch import Pairs, Samples, Seed
+from guerdon.divergences import reverse_kl
 from guerdon.errors import GuerdonError
+from guerdon.objectives import Objective
+from guerdon.training.optim import Optim
+from guerdon.training.recipe import Recipe
+from guerdon.training.sources import Recorded
+from guerdon.worlds import Actors, Frozen, Snapshots, only
+from guerdon.worlds.finite import FiniteRows, FiniteWorld, LinearPolicy, exact
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,13 @@ class Finite:
     @property
     def start(self) -> float:
         """Expected gold of the reference."""
-        return float(expected(self.reference, self.gold))
+        return float(exact.expected(self.reference, self.gold).mean())
+
+    def fresh(self) -> tuple[FiniteWorld, Snapshots]:
+        """A world and a policy log-linear in the features that starts at the reference, with its copy 'reference'."""
+        return FiniteWorld(self.features), Snapshots(
+            LinearPolicy(self.features, base=self.reference), reference=Frozen()
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ def compare(
     """``n`` pairs of two different responses drawn from the reference and labelled by Bradley–Terry on gold.
 
     flip: probability of a wrong label. length: added to the label's logit a unit of φ_0 (annotators who like length).
-    coverage: share of each prompt's responses, its most likely ones, that pairs are drawn from, in (0, 1].
+    coverage: share of the prompts, and of each one's responses (its likeliest), that pairs are drawn from, in (0, 1].
     """
     if not 0 < coverage <= 1:
         raise GuerdonError(f"coverage must lie in (0, 1], but {coverage} came.")
@@ -77,7 +91,7 @@ def compare(
     kept = max(2, round(coverage * y))
     threshold = bed.reference.topk(kept, dim=-1).values[:, -1:]
     chances = torch.where(bed.reference >= threshold, bed.reference.exp(), 0.0)
-    prompt = torch.randint(x, (n,), generator=g)
+    prompt = torch.randint(max(1, round(coverage * x)), (n,), generator=g)
     pair = torch.multinomial(chances[prompt], 2, generator=g)
     a, b = pair.unbind(-1)
     logit = bed.gold[prompt, a] - bed.gold[prompt, b]
@@ -101,43 +115,6 @@ def fit_reward(bed: Finite, pairs: Comparisons, ridge: float = 1.0, rounds: int 
     return bed.features @ weight
 
 
-def tilted(reference: Tensor, reward: Tensor, coefficients: Tensor | Sequence[float]) -> Tensor:
-    """Log-probabilities [C,...,X,Y] of π ∝ π_ref·exp(r/β) for every coefficient β > 0: the KL-regularised optimum."""
-    beta = torch.as_tensor(coefficients, dtype=reward.dtype).reshape(-1, *(1 for _ in reward.shape))
-    return (reference + reward / beta).log_softmax(-1)
-
-
-def best_of_n(reference: Tensor, reward: Tensor, n: int) -> Tensor:
-    """Exact log-law [...,X,Y] of the best of ``n`` independent draws by ``reward``; ties share by probability.
-
-    A response wins with F(r)^n − F(r−)^n, F the reference's distribution function of the reward.
-    """
-    p = reference.double().exp()
-    order = reward.argsort(-1)
-    ranked, values = p.gather(-1, order), reward.gather(-1, order)
-    upto = ranked.cumsum(-1)
-    new = torch.ones_like(values, dtype=torch.bool)
-    new[..., 1:] = values[..., 1:] != values[..., :-1]
-    level = new.cumsum(-1) - 1
-    mass = torch.zeros_like(ranked).scatter_add(-1, level, ranked)
-    top = mass.cumsum(-1)
-    won = top.pow(n) - (top - mass).clamp_min(0).pow(n)
-    share = won.gather(-1, level) * ranked / mass.gather(-1, level).clamp_min(1e-300)
-    law = torch.zeros_like(share).scatter(-1, order, share / upto[..., -1:].pow(n))
-    return law.clamp_min(1e-300).log().to(reference.dtype)
-
-
-def expected(policy: Tensor, value: Tensor) -> Tensor:
-    """Expectation [...] of value [X,Y] under log-probabilities [...,X,Y], averaged over prompts."""
-    return (policy.exp() * value).sum(-1).mean(-1)
-
-
-def kl(policy: Tensor, reference: Tensor) -> Tensor:
-    """KL(policy ‖ reference) [...] in nats, averaged over prompts."""
-    p = policy.exp()
-    return torch.where(p > 0, p * (policy - reference), 0.0).sum(-1).mean(-1)
-
-
 def accuracy(bed: Finite, reward: Tensor) -> float:
     """P(the reward orders two reference draws of one prompt as gold does), ties left out."""
     p = bed.reference.exp()
@@ -149,7 +126,33 @@ def accuracy(bed: Finite, reward: Tensor) -> float:
 
 
 def frontier(bed: Finite, reward: Tensor, coefficients: Sequence[float]) -> list[tuple[float, float]]:
-    """(KL, gold) of the KL-regularised optimum of ``reward`` at every coefficient, exactly."""
-    policies = tilted(bed.reference, reward, coefficients)
-    kls, golds = kl(policies, bed.reference), expected(policies, bed.gold)
+    """(KL, gold) of the KL-regularised optimum of ``reward`` at every coefficient β > 0, exactly."""
+    betas = torch.tensor(coefficients)[:, None].expand(-1, len(bed.gold))
+    policies = exact.tilted(bed.reference, reward, betas)
+    kls, golds = reverse_kl(policies, bed.reference).mean(-1), exact.expected(policies, bed.gold).mean(-1)
+    # Rounding may leave a KL of almost 0 just below it.
     return [(max(0.0, float(k)), float(g)) for k, g in zip(kls, golds, strict=True)]
+
+
+def offline(
+    bed: Finite, compared: Comparisons, objective: Objective, lr: float = 0.05, rounds: int = 100, at_once: int = 0
+) -> Recipe:
+    """Any objective on pairs over recorded comparisons: full batch (or ``at_once`` pairs a round), Adam, no clip."""
+    world, snapshots = bed.fresh()
+    n = len(compared)
+    rows = FiniteRows(compared.prompt.repeat(2), torch.cat([compared.winner, compared.loser]))
+    over = torch.ones(2 * n, dtype=torch.bool)
+    samples = Samples(rows, rows.prompt.tolist(), rows.response.tolist(), terminated=over, truncated=~over)
+    source = Recorded(samples, at_once or n, Pairs(torch.arange(n), torch.arange(n, 2 * n)))
+    return Recipe(world, snapshots, source, objective, Optim(lr=lr, kind="adam", clip=None), rounds)
+
+
+@torch.no_grad()
+def evaluate(bed: Finite, policy: Actors) -> dict[str, float]:
+    """Exact gold and KL to the reference, averaged over prompts."""
+    with only(policy).using("policy") as module:
+        logp = module().log_softmax(-1)
+    return {
+        "gold": float(exact.expected(logp, bed.gold).mean()),
+        "kl": float(reverse_kl(logp, bed.reference).mean()),
+    }

@@ -22,6 +22,7 @@ from guerdon.lab.stats import Verdict, check_verdict, effect_verdict, parity_ver
 KINDS = ("effect", "parity", "identity", "metric", "survey")
 CORE = ("guerdon.objectives", "guerdon.advantages", "guerdon.shaping")
 SMOKE_SEEDS = 2
+SAVE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -253,15 +254,23 @@ def _finish(
 ) -> Result:
     have = {r.key for r in result.runs}
     missing = [r for r in wanted if r.key not in have]
-    begin = time.perf_counter()
+    begin = saved = time.perf_counter()
     jobs = [(experiment.run, run, result.smoke) for run in missing]
-    for i, run in enumerate(_all(jobs, processes), 1):
-        result = replace(result, runs=(*result.runs, run))
-        save(result, partial)
-        if progress:
-            spent = time.perf_counter() - begin
-            _line(experiment.slug, f"{run.stage} {i}/{len(missing)} runs, {spent:.0f} s", i == len(missing))
-    return result
+    done = list(result.runs)
+    try:
+        for i, run in enumerate(_all(jobs, processes), 1):
+            done.append(run)
+            now = time.perf_counter()
+            if now - saved > SAVE_SECONDS:  # where runs take milliseconds, a file a run would take most of the time
+                save(replace(result, runs=tuple(done)), partial)
+                saved = now
+            if progress:
+                text = f"{run.stage} {i}/{len(missing)} runs, {now - begin:.0f} s"
+                _line(experiment.slug, text, i == len(missing))
+    finally:
+        if len(done) > len(have):
+            save(replace(result, runs=tuple(done)), partial)
+    return replace(result, runs=tuple(done))
 
 
 def verdict(result: Result, hash_now: str | None = None) -> Verdict:

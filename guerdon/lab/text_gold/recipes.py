@@ -13,8 +13,6 @@ from guerdon.rewards.interface import Reward
 from guerdon.training.optim import Optim
 from guerdon.training.recipe import Estimator, Recipe, Rollout
 from guerdon.training.sources import Prompts, Recorded
-from guerdon.worlds import Snapshots
-from guerdon.worlds.text import TextWorld
 
 
 def offline(
@@ -83,13 +81,6 @@ def online(
         per_start=per_prompt,
         estimator=leave_one_out(kl),
     )
-
-
-def parts(recipe: Recipe) -> tuple[TextWorld, Snapshots]:
-    """World and snapshots of one of these recipes, to evaluate what was trained."""
-    if not isinstance(recipe.world, TextWorld) or not isinstance(recipe.snapshots, Snapshots):
-        raise TypeError("a recipe of text/gold has a text world and one actor")
-    return recipe.world, recipe.snapshots
 
 
 @torch.no_grad()

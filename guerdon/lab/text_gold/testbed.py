@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from guerdon.batch import Pairs, Samples, Seed, TokenRows
+from guerdon.batch import Pairs, Samples, Seed, Steps, TokenRows
 from guerdon.lab import cache
 from guerdon.lab.text_gold import language as words
 from guerdon.lab.text_gold.demonstrations import demonstrations
@@ -17,7 +17,7 @@ from guerdon.lab.text_gold.policy import SAMPLING, fresh_policy, text_world, war
 from guerdon.lab.text_gold.proxy import Proxy, fit_proxy, proxy_model, standardised
 from guerdon.reduce import total
 from guerdon.rewards.models import ScalarRewardModel
-from guerdon.worlds import Frozen, Snapshots
+from guerdon.worlds import Actors, Frozen, Snapshots, World
 from guerdon.worlds.text import TextWorld
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _proxy_with(key: Seed, init: "LlamaForCausalLM | None", weights: Mapping[str
     return made.eval()
 
 
-def sample(bed: Bed, policy: Snapshots, world: TextWorld, prompts: Sequence[str], per: int, key: str) -> Samples:
+def sample(bed: Bed, world: World, policy: Actors, prompts: Sequence[str], per: int, key: str) -> Samples:
     """``per`` responses of the live policy to every prompt, drawn by the testbed's seed and ``key``."""
     return world.sample(policy, prompts, per, SAMPLING, bed.seed.child("evaluate", key))
 
@@ -144,8 +144,8 @@ def sample(bed: Bed, policy: Snapshots, world: TextWorld, prompts: Sequence[str]
 @torch.no_grad()
 def evaluate(
     bed: Bed,
-    world: TextWorld,
-    policy: Snapshots,
+    world: World,
+    policy: Actors,
     prompts: Sequence[str] = words.HELD_OUT,
     rows: int = 512,
     key: str = "final",
@@ -156,9 +156,10 @@ def evaluate(
     at every sampled step), distinct (share of different responses among rows).
     """
     per = max(1, -(-rows // len(prompts)))
-    samples = sample(bed, policy, world, prompts, per, key)
+    samples = sample(bed, world, policy, prompts, per, key)
     drawn = words.rows_of(samples)
     steps = world.rescore(policy, samples, ("policy",), ("kl:reference",))
+    assert isinstance(steps, Steps)
     texts = list(zip(samples.prompts, samples.responses or [], strict=True))
     return {
         "gold": float(words.gold(drawn).mean()),
