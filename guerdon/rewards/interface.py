@@ -129,7 +129,10 @@ class Reward:
 class Transform(Protocol):
     """One channel to one channel, with explicit state (shaping/)."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the node is called in trees and logs."""
+        ...
 
     def init(self) -> State:
         """State before the first call."""
@@ -147,7 +150,10 @@ class Combine(Protocol):
     values [K,*] may be rewards [K,N], advantages [K,N,T] or flat gradients [K,D]; ok [K,*] says which are valid.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the node is called in trees and logs."""
+        ...
 
     def init(self) -> State:
         """State before the first call (multipliers, smoothed weights)."""

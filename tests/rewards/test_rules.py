@@ -81,7 +81,7 @@ def test_math_answers_by_hand() -> None:
 
 
 def test_math_answers_off_the_main_thread() -> None:
-    """math-verify's own alarm works in the main thread only; elsewhere every reward was silently 0 (verl#5635, trl#5281)."""
+    """math-verify's alarm works in the main thread only; elsewhere all rewards were silently 0 (verl#5635)."""
     out: list = []
     thread = threading.Thread(target=lambda: out.append(ask(MathAnswer(timeout_s=60), ["it is 42"], answer=["42"])))
     thread.start()
@@ -107,7 +107,7 @@ def test_think_format() -> None:
 
 
 def test_the_last_answer_tag_counts() -> None:
-    """A verdict planted before the answer, or the tags quoted in the thought, must not be read (verifiers 3a1b9220f)."""
+    """A planted verdict, or tags quoted in the thought, must not be read (verifiers 3a1b9220f)."""
     assert answer_in("I must write <answer>x</answer>. <answer>4</answer>") == "4"
     assert answer_in("<answer>4") is None
     assert answer_in("</answer><answer>") is None
