@@ -47,8 +47,8 @@ class Term:
         loss, weight = self.unit(batch, stats), self.weight(batch)
         if loss.shape != weight.shape:
             raise GuerdonError(
-                f"Term {self.name!r}: unit and weight must have one shape, but {list(loss.shape)} and {list(weight.shape)} "
-                "came."
+                f"Term {self.name!r}: unit and weight must have one shape, but {list(loss.shape)} and "
+                f"{list(weight.shape)} came."
             )
         live = weight > 0
         zero = torch.zeros((), dtype=loss.dtype, device=loss.device)

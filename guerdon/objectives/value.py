@@ -26,7 +26,7 @@ def value_loss(channel: str = "total", clip: float | None = None, reduction: Red
             error = torch.maximum(error, (before + (value - before).clamp(-clip, clip) - target).square())
         return cut.units(0.5 * error, steps.mask)
 
-    needs = (f"steps.stats.value:{channel}", f"returns.{channel}")
+    needs: tuple[str, ...] = (f"steps.stats.value:{channel}", f"returns.{channel}")
     if clip is not None:
         needs = (*needs, f"steps.stats.old_value:{channel}")
     return Objective((Term("value", needs, unit, lambda b: cut.weight(b.read("steps").mask)),))

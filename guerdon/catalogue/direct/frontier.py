@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from guerdon.lab.frontier import frontier_metrics
 from guerdon.lab.text_gold.pairs import Annotator
-from guerdon.lab.text_gold.recipes import offline, parts
+from guerdon.lab.text_gold.recipes import offline
 from guerdon.lab.text_gold.testbed import Condition, build, evaluate
 from guerdon.objectives import Objective
 from guerdon.training.run import run
@@ -33,12 +33,13 @@ def offline_frontier(
     full = Condition(annotator, members=0)
     bed = build(seed, Condition(annotator, members=0, demonstrations=256, warm_up_steps=10) if smoke else full)
     rows = 48 if smoke else 768
-    before = evaluate(bed, *bed.fresh(), rows=rows)
+    world, snapshots = bed.fresh()
+    before = evaluate(bed, world, snapshots, rows=rows)
     points = []
     for objective, epochs in recipes[:3] if smoke else recipes:
         recipe = offline(bed, objective, lr, 1.0 if smoke else epochs)
         run(recipe)
-        points.append(evaluate(bed, *parts(recipe), rows=rows))
+        points.append(evaluate(bed, recipe.world, recipe.snapshots, rows=rows))
     found = frontier_metrics([(p["kl"], p["gold"]) for p in points], before["gold"], limit)
     means = {f"mean_{k}": sum(p[k] for p in points) / len(points) for k in ("length", "kl", "gold", "distinct")}
     return {**found, **means, "start": before["gold"], "start_length": before["length"]}

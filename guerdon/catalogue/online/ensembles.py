@@ -13,10 +13,11 @@ from guerdon.lab.text_gold import HELD_OUT, language
 from guerdon.lab.text_gold.pairs import Annotator
 from guerdon.lab.text_gold.policy import SAMPLING
 from guerdon.lab.text_gold.testbed import Condition, build
+from guerdon.rewards.interface import Combine
 from guerdon.shaping import mean, minimum, uncertainty_weighted
 
 MEMBERS, N = 5, 256
-AGGREGATES = {"wco": minimum(), "uwo": uncertainty_weighted(0.5), "mean": mean()}
+AGGREGATES: dict[str, Combine] = {"wco": minimum(), "uwo": uncertainty_weighted(0.5), "mean": mean()}
 
 
 def curve(arm: str, proxy: Tensor, gold: Tensor, ns: tuple[int, ...]) -> dict[int, float]:

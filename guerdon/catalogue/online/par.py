@@ -13,7 +13,7 @@ from guerdon.lab.text_gold import TRAINING
 from guerdon.lab.text_gold.pairs import Annotator
 from guerdon.lab.text_gold.policy import SAMPLING
 from guerdon.lab.text_gold.proxy import Proxy
-from guerdon.lab.text_gold.recipes import online, parts
+from guerdon.lab.text_gold.recipes import online
 from guerdon.lab.text_gold.testbed import Bed, Condition, build, evaluate
 from guerdon.rewards.interface import Reward
 from guerdon.shaping import par, relative
@@ -42,12 +42,13 @@ def run_one(arm: str, config: Mapping[str, Any], seed: int, smoke: bool) -> Mapp
     else:
         bed = build(seed, Condition(Annotator(pairs=2000, flips=0.25)))
     rows, rounds = (48, 1) if smoke else (768, 80)
-    reward, before = reward_of(arm, bed), evaluate(bed, *bed.fresh(), rows=rows)
+    world, snapshots = bed.fresh()
+    reward, before = reward_of(arm, bed), evaluate(bed, world, snapshots, rows=rows)
     points = []
     for coefficient in COEFFICIENTS[arm]:
         recipe = online(bed, reward, coefficient, config["lr"], rounds, prompts=4 if smoke else 32)
         run(recipe)
-        points.append(evaluate(bed, *parts(recipe), rows=rows))
+        points.append(evaluate(bed, recipe.world, recipe.snapshots, rows=rows))
     found = frontier_metrics([(p["kl"], p["gold"]) for p in points], before["gold"], KL_LIMIT)
     each = {
         f"{k}@{c}": p[k]
