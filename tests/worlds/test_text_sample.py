@@ -10,7 +10,7 @@ from guerdon.errors import DataError, GuerdonError
 from guerdon.worlds import Frozen, Sampling, Snapshots, Start, View
 from guerdon.worlds.keyed import warped
 from guerdon.worlds.text import TextWorld
-from guerdon.worlds.text.heads import Head
+from guerdon.worlds.text.heads import Head, find_head
 from tests.worlds.tiny import ARCHITECTURES, tiny, word_tokenizer
 
 PROMPTS = [[1, 5, 6], [1, 7, 8, 9, 10, 11, 12, 13], [1, 11], [1, 5, 6]]
@@ -29,16 +29,30 @@ def test_recorded_log_probabilities_are_the_rescored_ones(architecture: str) -> 
     forward."""
     model = tiny(architecture)
     s = Snapshots(model)
-    for head in (None, Head(linear=False)):
+    drawn = []
+    for head in (None, find_head(model), replace(find_head(model), fast=False), Head(linear=False)):
         world = TextWorld(model)
         if head is not None:
             world._heads[model] = head
         got = world.sample(s, PROMPTS, 4, Sampling(temperature=0.8, limit=20), Seed(1))
+        drawn.append(got.payload.ids)
         steps = world.rescore(s, got, ["policy", "sampler"])
         torch.testing.assert_close(steps.logprob("policy").detach(), steps.logprob("sampler"), atol=2e-5, rtol=1e-4)
         assert got.payload.temperature == 0.8
         length = got.payload.response.sum(1)
         assert len(set(length.tolist())) > 2 and got.terminated is not None and bool(got.terminated.any())
+    assert all(torch.equal(ids, drawn[0]) for ids in drawn)
+
+
+def test_the_fast_decoder_is_not_used_where_it_would_differ() -> None:
+    assert find_head(tiny("llama")).fast
+    assert not find_head(tiny("llama").bfloat16()).fast
+    assert not find_head(tiny("gpt2")).fast and not find_head(tiny("gemma2")).fast
+    windowed = tiny("qwen2", use_sliding_window=True, sliding_window=4, max_window_layers=0)
+    assert not find_head(windowed).fast
+    odd = tiny("llama")
+    odd.model.norm.register_forward_hook(lambda module, inputs, out: 2 * out)
+    assert not find_head(odd).fast
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

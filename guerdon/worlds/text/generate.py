@@ -11,6 +11,7 @@ from guerdon.batch import TokenRows
 from guerdon.errors import GuerdonError
 from guerdon.worlds.interface import Hook, Sampling, View
 from guerdon.worlds.keyed import draw, uniform, warped
+from guerdon.worlds.text import llama
 from guerdon.worlds.text.heads import Head, backbone, capped, output
 from guerdon.worlds.text.tokens import token_rows
 
@@ -43,7 +44,7 @@ def generate(
     length = torch.zeros(n, dtype=torch.int64, device=device)
     logps = torch.zeros(n, plan.limit, device=device)
     terminated = torch.zeros(n, dtype=torch.bool, device=device)
-    logits, cache = _prefill(model, head, prompt)
+    logits, cache = _prefill(model, head, prompt, prompt.ids.shape[1] + plan.limit)
     logits = logits[plan.start]
     cache = _select(cache, plan.start)
     padded = not bool(prompt.attention.all())
@@ -84,16 +85,19 @@ def generate(
     return payload, terminated
 
 
-def _prefill(model: nn.Module, head: Head, prompt: TokenRows) -> tuple[Tensor, Any]:
+def _prefill(model: nn.Module, head: Head, prompt: TokenRows, room: int) -> tuple[Tensor, Any]:
     position = (prompt.attention.long().cumsum(1) - 1).clamp(min=0)
     mask = None if bool(prompt.attention.all()) else prompt.attention
-    return _forward(model, head, prompt.ids, mask, position, None)
+    return _forward(model, head, prompt.ids, mask, position, None, room)
 
 
 def _forward(
-    model: nn.Module, head: Head, ids: Tensor, mask: Tensor | None, position: Tensor, cache: Any
+    model: nn.Module, head: Head, ids: Tensor, mask: Tensor | None, position: Tensor, cache: Any, room: int = 0
 ) -> tuple[Tensor, Any]:
     """Logits [n,V] after the last token, and the cache with these tokens in it."""
+    if head.fast:
+        hidden, cache = llama.decode(backbone(model), ids, mask, position, cache, room)
+        return output(model)(hidden[:, -1]), cache
     inputs = {"input_ids": ids, "position_ids": position, "past_key_values": cache, "use_cache": True}
     if mask is not None:
         inputs["attention_mask"] = mask.long()

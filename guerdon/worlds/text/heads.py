@@ -7,16 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from guerdon.worlds.text import llama
+
 _SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
 
 @dataclass(frozen=True)
 class Head:
     """How to read a model. linear: logits = softcap(hidden·Wᵀ + b) with hidden the backbone's last states; otherwise
-    only the whole model gives logits. softcap: c in c·tanh(x/c), or None."""
+    only the whole model gives logits. softcap: c in c·tanh(x/c), or None. fast: the backbone may be decoded by
+    ``llama.decode``."""
 
     linear: bool
     softcap: float | None = None
+    fast: bool = False
 
 
 def unwrapped(model: nn.Module) -> Any:
@@ -71,5 +75,20 @@ def find_head(model: nn.Module) -> Head:
     for c in dict.fromkeys((softcap, None)):
         expected = capped(seen["out"].float(), c)
         if expected.shape == logits.shape and torch.allclose(logits.float(), expected, rtol=1e-2, atol=1e-2):
-            return Head(linear=True, softcap=c)
+            return Head(linear=True, softcap=c, fast=_decodes_alike(body, ids))
     return Head(linear=False)
+
+
+def _decodes_alike(body: Any, ids: Tensor) -> bool:
+    """Whether the fast decoder gives the backbone's states: two rows, one padded on the left, in two calls."""
+    if not llama.supported(body):
+        return False
+    pair = torch.cat([ids, ids.flip(1)])
+    mask = torch.ones_like(pair, dtype=torch.bool)
+    mask[0, 0] = ids.shape[1] < 3
+    position = (mask.long().cumsum(1) - 1).clamp(min=0)
+    slow = body(input_ids=pair, attention_mask=mask.long(), position_ids=position, use_cache=False)[0][:, -1]
+    split = ids.shape[1] - 1
+    _, cache = llama.decode(body, pair[:, :split], mask[:, :split], position[:, :split], None, ids.shape[1])
+    quick, _ = llama.decode(body, pair[:, split:], mask, position[:, split:], cache, ids.shape[1])
+    return torch.allclose(quick[:, -1], slow, rtol=1e-3, atol=1e-4)
