@@ -28,11 +28,13 @@ ROOMS = (
     "decoding",
     "data",
     "training",
+    "checks",
     "audit",
     "integrations",
     "lab",
     "catalogue",
     "report",
+    "verbs",
     "cli",
 )
 # These work on plain tensors, without trainer, tokenizer or GPU.

@@ -1,0 +1,52 @@
+"""``guerdon``: exit code 0 when done, 1 with one sentence where something given cannot be used, 2 for a wrong call,
+130 on Ctrl-C."""
+
+import sys
+from collections.abc import Sequence
+
+from guerdon.errors import GuerdonError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line on ``argv`` (sys.argv by default) and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    try:
+        from guerdon.cli.app import app
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich", "pydantic", "yaml"):
+            raise
+        print(f"The command line needs {error.name}; install it with: pip install 'guerdon[cli]'", file=sys.stderr)
+        return 1
+    try:
+        code = app(args=arguments, prog_name="guerdon", standalone_mode=False)
+        return int(code) if isinstance(code, int) else 0
+    except GuerdonError as error:
+        return _complain(error, debug)
+    except ModuleNotFoundError as error:
+        if debug or error.name is None or error.name.startswith("guerdon"):
+            raise
+        print(f"This needs the package {error.name}; install it with: pip install 'guerdon[all]'", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        again = " ".join(["guerdon", *arguments])
+        print(f"\nInterrupted; what was saved is kept. To go on from the last checkpoint: {again}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        # Usage errors come from the parser, which newer typers carry inside; both kinds show themselves and know
+        # their code.
+        show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if callable(show) and isinstance(code, int):
+            show()
+            return code
+        raise
+
+
+def _complain(error: GuerdonError, debug: bool) -> int:
+    if debug:
+        raise error
+    print(f"guerdon: {' '.join(str(error).split())}", file=sys.stderr)
+    return 1

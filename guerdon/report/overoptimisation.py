@@ -1,0 +1,115 @@
+"""The section on over-optimisation, from ``curves.json``: gold against KL for several arms and seeds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from guerdon.report import plots
+from guerdon.report.page import (
+    Markup,
+    Section,
+    figure,
+    figures,
+    findings,
+    heading,
+    how_to_read,
+    interval,
+    join,
+    number,
+    table,
+)
+
+
+def overoptimisation_section(stored: Mapping[str, Any]) -> Section:
+    """Curves of every arm, where over-optimisation set in, gold at equal KL, and the sentences that follow from
+    them."""
+    arms: Mapping[str, Sequence[Mapping[str, Any]]] = stored["arms"]
+    marks = {
+        f"onset with {name}": o["kl"]
+        for name, o in stored["onset"].items()
+        if o["found"] and name == stored["baseline"]
+    }
+    by_kl = [
+        figure(
+            plots.lines(
+                {n: _over_kl(runs, "gold", stored["grid"][n]) for n, runs in arms.items()},
+                "KL to the start (nats a response)",
+                "gold reward",
+                marks,
+            ),
+            "Gold, the reward that was meant, against distance from the start: where a curve turns down, "
+            "training hurts.",
+        ),
+        figure(
+            plots.lines(
+                {n: _over_kl(runs, "proxy", stored["grid"][n]) for n, runs in arms.items()},
+                "KL to the start (nats a response)",
+                "proxy reward",
+            ),
+            "The learned reward, in standard deviations of the start's samples: it goes on rising where gold falls.",
+        ),
+    ]
+    over_steps = [
+        figure(plots.lines({n: _over_steps(runs, key) for n, runs in arms.items()}, "step", label), caption)
+        for key, label, caption in (
+            ("gold", "gold reward", "Gold over training steps, mean of the seeds with their range."),
+            ("proxy", "proxy reward", "What each arm was trained to raise."),
+            ("kl", "KL (nats a response)", "How far each arm went."),
+            ("length", "words", "Length: the cheapest way to please a reward model."),
+            ("distinct", "share of different responses", "Diversity: towards zero the policy repeats itself."),
+        )
+    ]
+    parts: list[Markup] = [findings(stored["findings"]), figures(*by_kl), heading("Over-optimisation"), _onsets(stored)]
+    parts.append(how_to_read(stored["rule"]))
+    parts += [heading("Gold at equal KL"), _equal(stored), how_to_read(stored["equal_rule"])]
+    parts += [heading("Over training steps"), figures(*over_steps)]
+    return Section("Is the reward being hacked?", join(parts))
+
+
+def _over_kl(runs: Sequence[Mapping[str, Any]], key: str, grid: Mapping[str, Any]) -> plots.Line:
+    """Mean and range of the seeds on the arm's KL grid."""
+    x = np.asarray(grid["kl"], float)
+    y = np.asarray(grid[key], float)
+    return plots.Line(x.tolist(), y.mean(0).tolist(), y.min(0).tolist(), y.max(0).tolist(), dashed=len(runs) == 0)
+
+
+def _over_steps(runs: Sequence[Mapping[str, Any]], key: str) -> plots.Line:
+    length = min(len(r[key]) for r in runs)
+    y = np.asarray([r[key][:length] for r in runs], float)
+    steps = [float(s) for s in runs[0]["step"][:length]]
+    return plots.Line(steps, y.mean(0).tolist(), y.min(0).tolist(), y.max(0).tolist())
+
+
+def _onsets(stored: Mapping[str, Any]) -> Markup:
+    rows = []
+    for name, o in stored["onset"].items():
+        where = f"at KL {o['kl']:.1f}" if o["found"] else "not found"
+        rows.append(
+            (
+                name,
+                f"{o['seeds_found']} of {o['seeds']}",
+                where,
+                o["gold_start"],
+                o["gold_peak"],
+                o["gold_end"],
+                o["drop"],
+            )
+        )
+    return table(
+        ("arm", "seeds over-optimised", "sets in", "gold at start", "at peak", "at end", "drop from peak"),
+        rows,
+        digits=2,
+    )
+
+
+def _equal(stored: Mapping[str, Any]) -> Markup:
+    equal = stored["equal"]
+    if not equal["kl"]:
+        return how_to_read("The arms share no range of KL, so nothing can be compared at equal KL.")
+    header = ("arm", *(f"KL {k:.1f}" for k in equal["kl"]))
+    rows: list[tuple[object, ...]] = [(name, *values) for name, values in equal["gold"].items()]
+    for name, gaps in equal["difference"].items():
+        cells = [f"{number(g['mean'], 2)} {interval(g['low'], g['high'], 2)}" for g in gaps]
+        rows.append((f"{name} − {stored['baseline']}", *cells))
+    return table(header, rows, digits=2)

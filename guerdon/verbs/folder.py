@@ -1,0 +1,134 @@
+"""The folder of a run: what stands in it, when it may be used again, and files that are whole or absent."""
+
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from guerdon.errors import GuerdonError
+
+RECORD = "run.json"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically: a kill leaves the old file or the new one."""
+    part = path.with_name(f".{path.name}.part{os.getpid()}")
+    part.write_text(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises GuerdonError naming the file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GuerdonError(f"{path} cannot be read: {error}.") from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of guerdon, Python and the libraries that decide numbers."""
+    found = {"python": platform.python_version()}
+    for name in ("guerdon", "torch", "transformers", "peft", "numpy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """An open run. resumed: whether an unfinished run of the same configuration stood there."""
+
+    path: Path
+    resumed: bool
+
+    def file(self, name: str) -> Path:
+        """A path inside."""
+        return self.path / name
+
+    def finish(self, **more: Any) -> None:
+        """Mark the run finished; ``more`` joins run.json."""
+        record = read_json(self.file(RECORD))
+        took = record.get("seconds", 0.0) + time.time() - record["opened"]
+        write_json(self.file(RECORD), {**record, **more, "status": "finished", "seconds": round(took, 1)})
+
+
+def open_run(
+    out: str | Path, verb: str, config: Mapping[str, Any], command: str | None = None, overwrite: bool = False
+) -> RunFolder:
+    """Take ``out`` for a run: new, or the unfinished run of the same verb and configuration that stands there.
+
+    Nothing finished is ever changed unless ``overwrite``; a folder that holds other things is refused always. Call it
+    after all input has been read, so that bad input leaves everything as it was. Raises GuerdonError.
+    """
+    path = Path(out)
+    if path.exists() and not path.is_dir():
+        raise GuerdonError(f"{path} is a file; give a folder with --out.")
+    resumed = False
+    if path.is_dir() and any(path.iterdir()):
+        resumed = _may_resume(path, verb, config, overwrite)
+        if not resumed:
+            shutil.rmtree(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GuerdonError(f"{path} cannot be made: {error.strerror or error}.") from error
+    record = read_json(path / RECORD) if resumed else {}
+    record = {
+        "verb": verb,
+        "command": command or " ".join(sys.argv),
+        "config": json.loads(json.dumps(config, default=str)),
+        "versions": versions(),
+        "threads": _threads(),
+        "started": record.get("started", time.strftime("%Y-%m-%dT%H:%M:%S%z")),
+        "status": "running",
+        "opened": time.time(),
+        "seconds": record.get("seconds", 0.0),
+    }
+    write_json(path / RECORD, record)
+    return RunFolder(path, resumed)
+
+
+def _may_resume(path: Path, verb: str, config: Mapping[str, Any], overwrite: bool) -> bool:
+    """True to resume, False to start anew (overwrite); raises where neither is allowed."""
+    if not (path / RECORD).is_file():
+        raise GuerdonError(f"{path} holds files that are no run of guerdon; give another folder with --out.")
+    if overwrite:
+        return False
+    record = read_json(path / RECORD)
+    if record.get("verb") != verb:
+        raise GuerdonError(f"{path} holds a run of {record.get('verb')!r}; give another folder with --out.")
+    if record.get("status") == "finished":
+        raise GuerdonError(f"{path} holds a finished run; give another --out, or --overwrite to replace it.")
+    other = differing(record.get("config", {}), json.loads(json.dumps(config, default=str)))
+    if other:
+        raise GuerdonError(
+            f"{path} holds an unfinished run with another configuration ({', '.join(other)}); "
+            "give another --out, or --overwrite to begin anew."
+        )
+    return True
+
+
+def differing(a: Mapping[str, Any], b: Mapping[str, Any], where: str = "") -> list[str]:
+    """Dotted names whose values differ."""
+    out: list[str] = []
+    for key in dict.fromkeys([*a, *b]):
+        x, y = a.get(key), b.get(key)
+        if isinstance(x, Mapping) and isinstance(y, Mapping):
+            out += differing(x, y, f"{where}{key}.")
+        elif x != y:
+            out.append(where + key)
+    return out
+
+
+def _threads() -> int | None:
+    torch = sys.modules.get("torch")
+    return None if torch is None else int(torch.get_num_threads())

@@ -1,0 +1,63 @@
+"""Reading and auditing preference data."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from guerdon.audit import PreferenceAudit, audit_preferences
+from guerdon.batch import Preference
+from guerdon.data import ReadReport, read_preferences
+from guerdon.verbs.folder import open_run, write_json
+
+Records = Sequence[Preference]
+
+
+def read(
+    path: str | Path, format: str = "auto", on_error: str = "raise", log: Callable[[str], None] | None = None
+) -> list[Preference]:
+    """The preference records of a file, every one fit for training.
+
+    format: a format's name or 'auto'. on_error: 'raise' stops at the first bad record, 'skip' leaves it out and tells
+    ``log``. Raises DataError naming file, line and field.
+    """
+    records, report = read_preferences(path, format, on_error, log=log)
+    if report.skipped and log is not None:
+        log(f"{len(report.skipped)} records skipped; the first: {report.skipped[0][1]}")
+    return records
+
+
+def audit(
+    data: Records | str | Path,
+    *,
+    format: str = "auto",
+    on_error: str = "raise",
+    measure: Callable[[str], int] = len,
+    unit: str = "characters",
+    seed: int = 0,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    command: str | None = None,
+) -> PreferenceAudit:
+    """Counts, duplicates, empty and identical responses, contradictions, length bias and agreement of preference data.
+
+    data: records, or a file (then defects that training would refuse are counted here). measure, unit: how responses
+    are measured. out: a folder for ``audit.json``. Raises DataError for a file that cannot be read.
+    """
+    read_report: ReadReport | None = None
+    if isinstance(data, str | Path):
+        records, read_report = read_preferences(data, format, on_error, strict_pairs=False)
+    else:
+        records = list(data)
+    found = audit_preferences(records, measure, unit, seed)
+    if out is not None:
+        config = {"data": str(data) if read_report else "records in memory", "unit": unit, "seed": seed}
+        folder = open_run(out, "audit", config, command, overwrite)
+        write_json(folder.file("audit.json"), stored(found, read_report))
+        folder.finish()
+    return found
+
+
+def stored(found: PreferenceAudit, read_report: ReadReport | None) -> dict[str, Any]:
+    """The audit as it stands in ``audit.json``."""
+    return {"audit": found.to_dict(), "read": None if read_report is None else asdict(read_report)}
