@@ -17,7 +17,6 @@ from guerdon import divergences, reduce
 from guerdon.batch import Batch, Samples, Scores, TokenRows
 from guerdon.errors import DataError
 
-
 X = TypeVar("X")
 
 
@@ -48,8 +47,7 @@ def renamed(metrics: Mapping[str, X]) -> dict[str, X]:
     else as it is."""
     ends = [k.rpartition("/")[2] for k in metrics]
     return {
-        KNOWN[e] if e in KNOWN and ends.count(e) == 1 else k: x
-        for (k, x), e in zip(metrics.items(), ends, strict=True)
+        KNOWN[e] if e in KNOWN and ends.count(e) == 1 else k: x for (k, x), e in zip(metrics.items(), ends, strict=True)
     }
 
 

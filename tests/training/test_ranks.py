@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    """TRL #5224-like losses averaged per rank would differ here: rows have different lengths, and 32 rows split unevenly."""
+    """Per-rank and per-micro-batch denominators (prime-rl 1d9ca9255, verl 2eb020aa9, TRL d14f7f3eb) would differ here:
+    rows have different lengths, and minibatches part unevenly."""
     command = [sys.executable, "-m", "tests.training.two_ranks"]
     ranks = [
         subprocess.Popen([*command, str(r), str(tmp_path / "store"), str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE)

@@ -59,7 +59,9 @@ def test_rloo_raises_the_reward_to_what_the_lengths_allow() -> None:
     assert rewards[0] < 0.8
     assert sum(rewards[-5:]) / 5 > 1.65
     assert [m["round"] for m in done.history] == list(range(1, 81))
-    assert {"loss", "grad_norm", "learning_rate", "reward_std", "frac_reward_zero_std", "updates"} <= set(done.history[0])
+    assert {"loss", "grad_norm", "learning_rate", "reward_std", "frac_reward_zero_std", "updates"} <= set(
+        done.history[0]
+    )
 
 
 def every_pair(world: ToyWorld, snapshots: Snapshots, p_first: Any) -> tuple[Samples, Pairs]:
@@ -114,7 +116,9 @@ def test_a_reference_that_changes_is_read_again() -> None:
 )
 def test_an_update_does_not_depend_on_the_split(objective: Objective, micro: Micro) -> None:
     def result(m: Micro) -> tuple[torch.Tensor, dict[str, float]]:
-        recipe = online(objective=objective, rounds=3, micro=m, optim=Optim(lr=0.5, kind="sgd"), build=minibatches(2, 2))
+        recipe = online(
+            objective=objective, rounds=3, micro=m, optim=Optim(lr=0.5, kind="sgd"), build=minibatches(2, 2)
+        )
         done = run(recipe)
         return weights(recipe), dict(done.history[-1])
 
@@ -184,7 +188,13 @@ def test_pairs_that_lose_a_side_go() -> None:
     snapshots = Snapshots(Table(steps=1), reference=Frozen())
     samples, pairs = every_pair(world, snapshots, lambda p, i, j: 1.0)
     recipe = Recipe(
-        world, snapshots, Recorded(samples, 40, pairs, seed=None), dpo(0.1), Optim(), rounds=1, reward=Count({3: Status.FAILED})
+        world,
+        snapshots,
+        Recorded(samples, 40, pairs, seed=None),
+        dpo(0.1),
+        Optim(),
+        rounds=1,
+        reward=Count({3: Status.FAILED}),
     )
     seen = []
     spy = replace(recipe.estimator, call=lambda rollout: (seen.append(rollout), rollout.batch())[1])
@@ -197,7 +207,7 @@ def test_pairs_that_lose_a_side_go() -> None:
 
 def test_every_row_failed_is_an_error() -> None:
     with pytest.raises(RewardError, match=r"Every row of round 1 is without a usable reward \(32 failed"):
-        run(online(reward=Count({i: Status.FAILED for i in range(32)})))
+        run(online(reward=Count(dict.fromkeys(range(32), Status.FAILED))))
 
 
 def test_a_reward_that_raises_leaves_earlier_results_intact(tmp_path: Path) -> None:
@@ -248,7 +258,10 @@ def test_a_round_without_any_pair_changes_nothing() -> None:
 
 
 def test_kl_in_the_reward_keeps_the_policy_near_its_reference() -> None:
-    free, bound = online(rounds=60), online(rounds=60, estimator=by_row(advantages.rloo, kl=5.0), track=("steps.logp.reference",))
+    free, bound = (
+        online(rounds=60),
+        online(rounds=60, estimator=by_row(advantages.rloo, kl=5.0), track=("steps.logp.reference",)),
+    )
     free = replace(free, track=("steps.logp.reference",))
     a, b = run(free).history[-1], run(bound).history[-1]
     assert b["objective/kl"] < 0.2 < 1.0 < a["objective/kl"]

@@ -17,7 +17,8 @@ from guerdon.worlds.snapshots import LIVE, Snapshots
 
 
 class Table(nn.Module):
-    """Logits [P,T,V]: the symbol at step t depends on the prompt and t alone. A buffer counts nothing, but must survive."""
+    """Logits [P,T,V]: the symbol at step t depends on the prompt and t alone. A buffer counts nothing, but must
+    survive."""
 
     def __init__(self, prompts: int = 4, steps: int = 3, symbols: int = 5) -> None:
         super().__init__()
@@ -100,8 +101,8 @@ class ToyWorld:
 
 
 class Count(Reward):
-    """Number of symbols 0 among the live steps. ``bad`` gives rows that are FAILED or NOT_APPLICABLE by row number. Its state counts
-    calls, and adds ``drift`` a call, so that a resumed run shows whether state survived."""
+    """Number of symbols 0 among the live steps. ``bad`` gives rows that are FAILED or NOT_APPLICABLE by row number. Its
+    state counts calls, and adds ``drift`` a call, so that a resumed run shows whether state survived."""
 
     name = "count"
     channels = ("count",)

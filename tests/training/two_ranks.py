@@ -1,4 +1,5 @@
-"""One rank of two: `python -m tests.training.two_ranks RANK STORE OUT` trains the toy recipe over gloo and saves its weights."""
+"""One rank of two: `python -m tests.training.two_ranks RANK STORE OUT` trains the toy recipe over gloo and saves its
+weights."""
 
 from __future__ import annotations
 
