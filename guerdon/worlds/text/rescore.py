@@ -58,10 +58,11 @@ def chunks(rows: TokenRows, max_tokens: int) -> Iterator[Chunk]:
     by_length = torch.argsort(length, stable=True)
     by_length = by_length[response.any(1)[by_length]]
     place = order + torch.arange(len(ids), device=ids.device)[:, None] * ids.shape[1]
-    begin = 0
+    begin, real = 0, 0
     sizes = length[by_length].tolist()
     for end in range(1, len(sizes) + 1):
-        if end < len(sizes) and (end + 1 - begin) * sizes[end] <= max_tokens:
+        real += sizes[end - 1]
+        if end < len(sizes) and _joins((end + 1 - begin) * sizes[end], real + sizes[end], max_tokens):
             continue
         at, width = by_length[begin:end], sizes[end - 1]
         chosen = response[at, 1:width]
@@ -73,7 +74,14 @@ def chunks(rows: TokenRows, max_tokens: int) -> Iterator[Chunk]:
             length[at] - 1,
             at,
         )
-        begin = end
+        begin, real = end, 0
+
+
+def _joins(padded: int, real: int, max_tokens: int) -> bool:
+    """Whether a chunk may grow to ``padded`` tokens of which ``real`` are real: within the budget, and small or
+    mostly real (a pass over padding costs what a pass over tokens does; a pass more costs about as much as some
+    hundred tokens)."""
+    return padded <= max_tokens and (padded <= max_tokens // 16 or 4 * real >= 3 * padded)
 
 
 def evidence(model: nn.Module, head: Head, chunk: Chunk, states: bool) -> Evidence:
