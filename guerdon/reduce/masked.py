@@ -104,6 +104,7 @@ def var_all(x: Tensor, mask: Tensor, correction: int = 1) -> Tensor:
 
 def safe_sqrt(x: Tensor) -> Tensor:
     """Square root whose gradient at 0 is 0 instead of infinite; negative values (rounding) count as 0. Any shape."""
+    x = real(x)
     positive = x > 0
     return torch.where(positive, torch.where(positive, x, 1.0).sqrt(), 0.0)
 
