@@ -42,7 +42,7 @@ class FunctionReward(Reward):
         at_once: int = 64,
     ) -> None:
         self.function = function
-        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
         self.__name__ = self.name
         self.__doc__ = function.__doc__ or FunctionReward.__doc__
         self.each = each

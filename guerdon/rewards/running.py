@@ -129,7 +129,12 @@ class Runner(Reward):
 
 def score_row(reward: Reward, samples: Samples, context: Context) -> Scores:
     """What a worker runs for one row."""
-    return reward.score(samples, reward.init(), context)[0]
+    try:
+        return reward.score(samples, reward.init(), context)[0]
+    except RewardError as error:
+        if isinstance(error.__cause__, Exception):  # it names row 0 of this one row; the Runner knows the real one
+            raise error.__cause__ from None
+        raise
 
 
 def assemble(outcomes: Sequence[Outcome], names: Sequence[str], lost: Status) -> Scores:

@@ -7,10 +7,10 @@ import pickle
 import struct
 import sys
 import traceback
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 
-def read_message(stream: BinaryIO) -> Any:
+def read_message(stream: IO[bytes]) -> Any:
     """One length-prefixed pickle. Raises EOFError where the other side is gone."""
     head = stream.read(8)
     if len(head) < 8:
@@ -22,7 +22,7 @@ def read_message(stream: BinaryIO) -> Any:
     return pickle.loads(body)
 
 
-def write_message(stream: BinaryIO, message: Any) -> None:
+def write_message(stream: IO[bytes], message: Any) -> None:
     """One length-prefixed pickle, flushed."""
     body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     stream.write(struct.pack("<Q", len(body)) + body)
@@ -31,8 +31,8 @@ def write_message(stream: BinaryIO, message: Any) -> None:
 
 def main() -> None:
     """Serve calls until the parent closes the pipe. The reward's own prints go to stderr, never into the protocol."""
-    calls: BinaryIO = os.fdopen(os.dup(0), "rb")
-    answers: BinaryIO = os.fdopen(os.dup(1), "wb")
+    calls: IO[bytes] = os.fdopen(os.dup(0), "rb")
+    answers: IO[bytes] = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin = io.StringIO()

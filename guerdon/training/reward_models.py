@@ -149,7 +149,7 @@ def fit_head(
             loss.backward()
             return loss
 
-        solver.step(closure)  # type: ignore[no-untyped-call]
+        solver.step(closure)
         note(steps, loss_now().detach())
         return history
     optimiser = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=weight_decay)

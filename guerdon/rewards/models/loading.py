@@ -42,12 +42,13 @@ def load_config(model: str | Path) -> Any:
 
 def load_backbone(model: str | Path, *, dtype: torch.dtype | None = torch.float32, device: str = "cpu") -> Any:
     """The transformer without a head (AutoModel), in eval mode. Raises GuerdonError where ``model`` is not a model."""
+    from safetensors import SafetensorError
     from transformers import AutoModel
 
     config, path = load_config(model), resolve(model)
     try:
         backbone = AutoModel.from_pretrained(path, config=config, dtype=dtype)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise GuerdonError(f"The model at {path!r} could not be loaded: {_first_line(error)}") from error
     return backbone.to(device).eval()
 

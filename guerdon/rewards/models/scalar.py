@@ -95,12 +95,14 @@ class ScalarRewardModel(nn.Module):
     def with_lora(self, lora: Mapping[str, Any], seed: Seed) -> "ScalarRewardModel":
         """Freeze the backbone and add low-rank adapters (peft); target_modules 'all-linear' unless given. Changes this
         model."""
+        if self.readout == "classifier":
+            raise GuerdonError("LoRA needs a backbone, but this is a whole classifier; give the encoder it came from.")
         from peft import LoraConfig, get_peft_model
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed.child("lora").integer(31))
             settings = LoraConfig(**{"target_modules": "all-linear", **lora})
-            self.backbone = get_peft_model(self.backbone, settings)  # type: ignore[arg-type]
+            self.backbone = get_peft_model(self.backbone, settings)
         return self
 
     def forward(self, rows: TokenRows) -> Tensor:
