@@ -9,7 +9,7 @@ from guerdon.batch import Message, Seed
 from guerdon.errors import DataError, GuerdonError
 from guerdon.worlds import Frozen, Sampling, Snapshots, Start, View
 from guerdon.worlds.keyed import warped
-from guerdon.worlds.text import TextWorld
+from guerdon.worlds.text import TextWorld, tokenizer_key
 from guerdon.worlds.text.heads import Head, find_head
 from tests.worlds.tiny import ARCHITECTURES, tiny, word_tokenizer
 
@@ -140,7 +140,8 @@ def test_pad_id_equal_to_end_of_sequence_and_a_tokenizer_without_pad_token() -> 
         assert (ids[mask][-1] == 3) == bool(over)
     text = got.responses[0]
     assert text == tokenizer.decode(got.payload.ids[0][got.payload.response[0]], skip_special_tokens=True)
-    assert got.prompts[:1] == ["w5 w6"] and got.made_by == {"sampler": "policy@0"}
+    assert got.prompts[:1] == ["w5 w6"]
+    assert got.made_by == {"sampler": "policy@0", "tokenizer": tokenizer_key(tokenizer)}
     assert got.partitions["prompt"].ids.tolist() == [0] * 8 + [1] * 8
     assert got.payload.attention.sum(1)[0] - got.payload.response.sum(1)[0] == 3  # <s> w5 w6
 

@@ -6,8 +6,17 @@ transformers and peft are imported where used.
 """
 
 from guerdon.worlds.text.loading import Lora, add_lora, load_policy
-from guerdon.worlds.text.prompts import encode_prompt, encode_response
+from guerdon.worlds.text.prompts import encode_prompt, encode_response, tokenizer_key
 from guerdon.worlds.text.tokens import token_rows
 from guerdon.worlds.text.world import TextWorld
 
-__all__ = ["Lora", "TextWorld", "add_lora", "encode_prompt", "encode_response", "load_policy", "token_rows"]
+__all__ = [
+    "Lora",
+    "TextWorld",
+    "add_lora",
+    "encode_prompt",
+    "encode_response",
+    "load_policy",
+    "token_rows",
+    "tokenizer_key",
+]

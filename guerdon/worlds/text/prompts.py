@@ -1,6 +1,7 @@
 """From what a data set calls a prompt to token ids: text, message lists through the chat template, or ids as they
 are."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,14 @@ def encode_response(tokenizer: Any, prompt: Any, response: Any, eos: Sequence[in
     if end is not None:
         return ids[: end + 1]
     return [*ids, *eos[:1]]
+
+
+def tokenizer_key(tokenizer: Any) -> str:
+    """A hash of the vocabulary, by which a reward knows whether it reads the same ids as the world ('' without a
+    tokenizer)."""
+    if tokenizer is None:
+        return ""
+    return hashlib.blake2b(repr(sorted(tokenizer.get_vocab().items())).encode(), digest_size=16).hexdigest()
 
 
 def _is_ids(prompt: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,7 +16,7 @@ from guerdon.worlds.keyed import mix, start_keys
 from guerdon.worlds.snapshots import Actors, only
 from guerdon.worlds.text.generate import Plan, generate
 from guerdon.worlds.text.heads import Head, find_head, unwrapped
-from guerdon.worlds.text.prompts import encode_prompt, encode_response
+from guerdon.worlds.text.prompts import encode_prompt, encode_response, tokenizer_key
 from guerdon.worlds.text.rescore import rescore
 from guerdon.worlds.text.tokens import token_rows
 
@@ -67,8 +68,9 @@ class TextWorld:
         """Responses to prompts: texts, message lists, token ids, or ``Start`` around one of them.
 
         Row i·per_start + j is the j-th response to starts[i]. Its payload is TokenRows (prompts left-padded) with the
-        log-probabilities drawn from; ``terminated`` means that it ended with an end-of-sequence token (kept in the
-        response), ``truncated`` that the limit cut it. A token depends on (seed, start, j, step) alone.
+        log-probabilities drawn from; ``made_by`` tells the snapshot's version and the tokenizer's key; ``terminated``
+        means that it ended with an end-of-sequence token (kept in the response), ``truncated`` that the limit cut it.
+        A token depends on (seed, start, j, step) alone.
 
         Raises GuerdonError before anything is generated where a prompt with ``sampling.limit`` does not fit the
         context.
@@ -105,7 +107,7 @@ class TextWorld:
             self.decode(payload),
             terminated=terminated,
             truncated=~terminated,
-            made_by={"sampler": actor.version(sampling.snapshot)},
+            made_by={"sampler": actor.version(sampling.snapshot), **self._spoken},
         )
 
     def recorded(
@@ -131,7 +133,14 @@ class TextWorld:
                 )
         rows = replace(token_rows(before, after, side="left", device=self.device), temperature=temperature)
         over = torch.tensor([True] * len(before) if terminated is None else list(terminated), device=self.device)
-        return Samples(rows, [_plain(p) for p in prompts], self.decode(rows), terminated=over, truncated=~over)
+        return Samples(
+            rows,
+            [_plain(p) for p in prompts],
+            self.decode(rows),
+            terminated=over,
+            truncated=~over,
+            made_by=self._spoken,
+        )
 
     def rescore(
         self,
@@ -170,6 +179,11 @@ class TextWorld:
             return None
         ids = [row[keep].tolist() for row, keep in zip(rows.ids, rows.response, strict=True)]
         return list(self.tokenizer.batch_decode(ids, skip_special_tokens=True)) if ids else []
+
+    @cached_property
+    def _spoken(self) -> dict[str, str]:
+        """What tells a reward whose token ids these are."""
+        return {} if self.tokenizer is None else {"tokenizer": tokenizer_key(self.tokenizer)}
 
     def _limit(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> int:
         longest = max((len(p) for p in prompts), default=0)
