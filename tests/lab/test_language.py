@@ -85,6 +85,12 @@ def test_the_tokenizer_is_the_vocabulary() -> None:
         assert tokenizer(prompt)["input_ids"] == words.prompt_ids([prompt])[0].tolist()
     assert tokenizer("soil chord", add_special_tokens=False)["input_ids"] == words.encode("soil chord")
     assert tokenizer.decode([*words.encode("soil chord"), words.EOS], skip_special_tokens=True) == "soil chord"
+    chat = [{"role": "user", "content": "garden music four"}, {"role": "assistant", "content": "soil chord"}]
+    assert tokenizer.apply_chat_template(chat, tokenize=False) == "<bos> garden music four <sep> soil chord <eos>"
+    assert (
+        tokenizer.apply_chat_template(chat[:1], add_generation_prompt=True, return_dict=False)
+        == words.prompt_ids(["garden music four"])[0].tolist()
+    )
     assert (tokenizer.pad_token_id, tokenizer.eos_token_id) == (words.PAD, words.EOS)
     with pytest.raises(GuerdonError, match="'nonsense'"):
         words.encode("soil nonsense")

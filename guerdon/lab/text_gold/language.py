@@ -72,9 +72,16 @@ def prompt_ids(prompts: Sequence[str]) -> Tensor:
     return torch.tensor([[BOS, *encode(p), SEP] for p in prompts], dtype=torch.int64)
 
 
+# Without it a reader of texts would have to guess how a response ends: with <eos>, not with the prompt's <sep>.
+CHAT_TEMPLATE = (
+    "<bos>{% for m in messages %} {{ m['content'] }} {{ '<eos>' if m['role'] == 'assistant' else '<sep>' }}{% endfor %}"
+)
+
+
 @cache
 def tokenizer() -> "PreTrainedTokenizerFast":
-    """A real HF tokenizer, one word a token; it frames a prompt as ``<bos> … <sep>`` where special tokens are added."""
+    """A real HF tokenizer, one word a token: it frames a text prompt as ``<bos> … <sep>``, a chat the same way, and ends
+    a response with ``<eos>``."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -93,6 +100,7 @@ def tokenizer() -> "PreTrainedTokenizerFast":
         padding_side="left",
         model_max_length=PROMPT_LENGTH + MAX_RESPONSE,
         clean_up_tokenization_spaces=False,
+        chat_template=CHAT_TEMPLATE,
     )
 
 
