@@ -99,6 +99,8 @@ def test_the_loss_is_least_at_the_labelled_probability() -> None:
     assert z.grad is not None and abs(z.grad.item()) < 1e-12
     assert preference_probability(z.detach(), torch.zeros(1).double()).item() == pytest.approx(0.8)
     assert preference_probability(torch.tensor([3.0]), torch.tensor([1.0]), margin=2.0).item() == 0.5
+    cool = preference_probability(torch.tensor([3.0]), torch.tensor([1.0]), margin=0.5, temperature=0.5)
+    assert cool.item() == pytest.approx(1 / (1 + math.exp(-3.0)))
 
 
 def test_penalties() -> None:

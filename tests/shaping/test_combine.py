@@ -192,6 +192,8 @@ def test_minimum_norm_of_one_is_the_gradient_and_is_scaled_by_the_mean_norm() ->
     torch.testing.assert_close(combine(minimum_norm(), gradient), gradient[0])
     two = combine(minimum_norm(), torch.tensor([[2.0, 0.0], [0.0, 4.0]]))
     assert two.tolist() == pytest.approx([1.5, 1.5])
+    small = combine(minimum_norm(), torch.tensor([[0.2, 0.0], [0.0, 0.4], [0.0, 0.0]]))
+    assert small.tolist() == pytest.approx([0.15, 0.15])
 
 
 def test_simplex_minimum_against_a_grid() -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from guerdon.batch import Channel, Samples, Status, TokenRows
+from guerdon.batch import Channel, Partition, Samples, Status, TokenRows
 from guerdon.errors import GuerdonError, NeedsError
 from guerdon.rewards.interface import Context, Transform
 from guerdon.shaping import (
@@ -26,6 +26,7 @@ from guerdon.shaping import (
     tanh,
     zscore,
 )
+from guerdon.shaping.groups import centred, ids_like, standardised
 
 NAN = float("nan")
 TRAIN, EVAL = Context(training=True), Context(training=False)
@@ -183,7 +184,10 @@ def test_spread_follows_the_slope() -> None:
     assert spread(centre()) == [0.5, 1.0]
     root = math.sqrt(2.0)
     assert spread(zscore("prompt", eps=0.0)) == pytest.approx([0.5 / root, 1 / root])
-    assert spread(minmax()) == [0.25, 0.5]
+    assert spread(minmax()) == pytest.approx([0.25, 0.5])
+    flat = Channel(torch.tensor([2.0, 2.0]), spread=torch.tensor([0.5, 1.0]))
+    kept = zscore().apply(flat, rows, {}, TRAIN)[0].spread
+    assert kept is not None and kept.tolist() == [0.5, 1.0]
     assert spread(clip(high=2.0)) == [0.5, 0.0]
     assert spread(soft_overlong(4, 2, column="length")) == [0.5, 1.0]
     half = 1 / (1 + math.exp(-1.0))
@@ -218,3 +222,34 @@ def test_length_residual_removes_a_line_and_keeps_the_mean() -> None:
     quality = torch.tensor([1.0, -1.0, -1.0, 1.0])  # uncorrelated with length
     out, _ = length_residual(column="length").apply(Channel(quality + 3 * torch.arange(1.0, 5.0)), rows, {}, TRAIN)
     torch.testing.assert_close(out.value, quality + 7.5)
+
+
+def test_spread_is_a_number_not_a_path_for_gradients() -> None:
+    value = torch.tensor([1.0, 3.0], requires_grad=True)
+    for transform in (sigmoid(), tanh(), zscore(), minmax(), clip(high=2.0)):
+        out, _ = transform.apply(Channel(value, spread=torch.ones(2)), samples("aa"), transform.init(), TRAIN)
+        assert out.spread is not None and not out.spread.requires_grad
+
+
+def test_gradients_flow_through_values() -> None:
+    value = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64, requires_grad=True)
+    rows = samples("aab", length=[1.0, 2.0, 3.0])
+    for transform in (affine(2.0), sigmoid(0.5), tanh(), log_sigmoid(), centre(), zscore("batch"), minmax("batch")):
+        torch.autograd.gradcheck(
+            lambda x, t=transform: t.apply(Channel(x), rows, t.init(), TRAIN)[0].value, (value,), atol=1e-6
+        )
+
+
+def test_centring_and_standardising_without_validity() -> None:
+    x, ids = torch.tensor([1.0, 3.0, 7.0, 5.0]), torch.tensor([0, 0, 1, -1])
+    assert centred(x, ids).tolist() == [-1.0, 1.0, 0.0, 0.0]
+    value, std = standardised(x, ids, eps=0.0, correction=0)
+    assert value.tolist() == [-1.0, 1.0, 0.0, 0.0] and std.tolist() == [1.0, 1.0, 0.0, 0.0]
+    with pytest.raises(GuerdonError, match="cut both alike"):
+        ids_like(Partition(ids), torch.zeros(3))
+
+
+def test_running_statistics_with_one_value_seen() -> None:
+    assert run(running_clip(), [3.0]) == [3.0]
+    assert run(zscore("running"), [3.0]) == [0.0]
+    assert run(running_clip(1.0, correction=0), [0.0, 4.0, 2.0, 10.0])[3] == pytest.approx(4 + math.sqrt(14.0))
