@@ -8,8 +8,8 @@ command line offers.
 
 from guerdon.training.builds import best_worst, keep_best, minibatches, whole
 from guerdon.training.checkpoints import latest, load, save
-from guerdon.training.companions import BestKeeper, Companion, Dual, KLController, ValueHead
-from guerdon.training.estimators import by_row, generalised, greedy_baseline, row_reward, with_advantage
+from guerdon.training.companions import BestKeeper, Companion, Dual, KLController, Multipliers, ValueHead
+from guerdon.training.estimators import by_channel, by_row, generalised, greedy_baseline, row_reward, with_advantage
 from guerdon.training.metrics import JsonLines, Progress, Trackers, Writer
 from guerdon.training.optim import Optim
 from guerdon.training.recipe import Build, Estimator, Every, Micro, Recipe, Rollout, Round, plain
@@ -27,6 +27,7 @@ __all__ = [
     "JsonLines",
     "KLController",
     "Micro",
+    "Multipliers",
     "Optim",
     "Progress",
     "Prompts",
@@ -40,6 +41,7 @@ __all__ = [
     "ValueHead",
     "Writer",
     "best_worst",
+    "by_channel",
     "by_row",
     "generalised",
     "greedy_baseline",

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from guerdon.batch import Samples, Steps
 from guerdon.errors import GuerdonError
+from guerdon.rewards.interface import State
+from guerdon.shaping import dual_step
 from guerdon.training.optim import Optim, load_moments, moments, take_step
 from guerdon.training.recipe import Round
 
@@ -137,6 +139,47 @@ class Dual(Companion):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Bit for bit."""
         self.multiplier = float(state["multiplier"])
+
+
+class Multipliers(Companion):
+    """λ of ``shaping.lagrangian``, moved by ``shaping.dual_step`` after each round (Moskovitz et al. 2023): the gap of
+    a constraint is the mean of its channel's OK values minus its target. Give ``state`` to the estimator:
+    ``by_channel(…, state=multipliers.state)``.
+
+    targets: channel -> target, in the order of the lagrangian's constraints.
+    """
+
+    def __init__(
+        self, targets: Mapping[str, float], lr: float = 1e-2, equality: bool = False, name: str = "multipliers"
+    ) -> None:
+        self.name, self.targets, self.lr, self.equality = name, dict(targets), lr, equality
+        self.lambdas = torch.zeros(len(self.targets))
+        self.momentum = torch.zeros(len(self.targets))
+
+    def state(self) -> State:
+        """{'multipliers': λ [n]} as it is now."""
+        return {"multipliers": self.lambdas}
+
+    def after_round(self, round: Round) -> Mapping[str, float]:
+        """One dual step; metrics: λ and gap of every constraint. A channel without an OK value has gap 0."""
+        assert round.rollout is not None
+        gaps = []
+        for channel, target in self.targets.items():
+            found = round.rollout.scores[channel]
+            count = int(found.ok.sum())
+            gaps.append(float(found.filled().sum()) / count - target if count else 0.0)
+        moved = dual_step(self.lambdas, torch.tensor(gaps), self.lr, equality=self.equality, momentum=self.momentum)
+        self.lambdas, self.momentum = moved.lambdas, moved.momentum
+        told = zip(self.targets, self.lambdas.tolist(), gaps, strict=True)
+        return {f"{self.name}/{c}/{k}": x for c, l, g in told for k, x in (("lambda", l), ("gap", g))}
+
+    def state_dict(self) -> dict[str, Any]:
+        """λ and momentum."""
+        return {"lambdas": self.lambdas, "momentum": self.momentum}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Bit for bit."""
+        self.lambdas, self.momentum = state["lambdas"].clone(), state["momentum"].clone()
 
 
 class KLController(Companion):

@@ -10,6 +10,8 @@ from guerdon import advantages
 from guerdon.batch import Batch, Partition
 from guerdon.errors import GuerdonError, NeedsError
 from guerdon.reduce import masked
+from guerdon.rewards.interface import Combine, State
+from guerdon.shaping import kl_in_reward, with_terminal_reward
 from guerdon.training.recipe import Estimator, Rollout
 
 RowEstimator = Callable[[Tensor, Partition, Tensor], advantages.Estimate]
@@ -72,6 +74,34 @@ def by_row(
     return Estimator(f"by_row({name})", call, ("advantages.total",), ("scores", *kl_paths(kl)))
 
 
+def by_channel(
+    estimator: RowEstimator,
+    combine: Combine,
+    *,
+    state: Callable[[], State] | None = None,
+    partition: str = "prompt",
+    whiten: bool = False,
+) -> Estimator:
+    """One advantage a row and channel, then ``combine``: the combination at the *advantage* stage (GDPO, constrained
+    RLHF).
+
+    A channel that is not OK for a row is left out of that row and of its own statistics. state: read every round
+    (``multipliers.state`` of the companion that moves it), ``combine.init`` by default. whiten: the combined advantages
+    to mean 0, std 1 over rows.
+    """
+
+    def call(rollout: Rollout) -> Batch:
+        pairs = [row_reward(rollout, channel=name) for name in rollout.scores.names()]
+        rewards, oks = torch.stack([r for r, _ in pairs]), torch.stack([ok for _, ok in pairs])
+        each = advantages.per_channel(rewards, rollout.samples.partition(partition), oks, estimator)
+        value, ok = combine(rollout.scores.names(), each.advantage, each.ok, (state or combine.init)())
+        value = advantages.whiten(value, ok) if whiten else value
+        return with_advantage(rollout, advantages.Estimate(masked(value, ok), ok))
+
+    name = f"by_channel({getattr(estimator, '__name__', type(estimator).__name__)}, {combine.name})"
+    return Estimator(name, call, ("advantages.total",), ("scores",))
+
+
 def generalised(*, gamma: float = 1.0, lam: float = 0.95, kl: Coefficient = 0.0, whiten: bool = True) -> Estimator:
     """GAE on step rewards: the row's reward at its last step, minus kl · (log π_old − log π_ref) at every step (PPO).
 
@@ -85,12 +115,9 @@ def generalised(*, gamma: float = 1.0, lam: float = 0.95, kl: Coefficient = 0.0,
             raise NeedsError("GAE stands on steps, but this world gives none.")
         reward, ok = row_reward(rollout)
         live = steps.mask & ok.to(steps.mask.device).unsqueeze(-1)
-        reward = reward.to(live.device)
-        ends = live & (live.flip(-1).cumsum(-1).flip(-1) == 1)
-        step = torch.where(ends, reward.unsqueeze(-1), torch.zeros_like(live, dtype=reward.dtype))
         beta = kl() if callable(kl) else kl
-        if beta:
-            step = step - beta * steps.log_ratio("old", "reference")
+        penalty = kl_in_reward(steps.log_ratio("old", "reference"), live, beta) if beta else None
+        step = with_terminal_reward(reward.to(live.device), live, penalty)
         bootstrap = steps.stats.get("bootstrap:total")
         over = torch.ones(len(live), dtype=torch.bool, device=live.device)
         cut = None

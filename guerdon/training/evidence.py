@@ -15,8 +15,9 @@ from guerdon.training import distributed
 from guerdon.training.recipe import ROW, Recipe
 from guerdon.worlds.snapshots import LIVE, Snapshots
 
-AT_START = ("old", "sampler")
-"""Names that, unless a snapshot is called so, mean the policy as it was when the round began."""
+OLD, SAMPLER = "old", "sampler"
+"""Names that need no snapshot: the policy as it was when the round began, and what the world recorded while
+sampling."""
 
 
 def asked(paths: Iterable[str], kind: str) -> tuple[str, ...]:
@@ -37,7 +38,7 @@ def fixed_paths(recipe: Recipe, objective: Objective) -> tuple[str, ...]:
     nothing else reads it."""
     wanted = dict.fromkeys((*recipe.estimator.needs, *recipe.track))
     for name in objective.logps():
-        once = name in AT_START and name not in known(recipe) and recipe.build.updates == 1
+        once = name == OLD and name not in known(recipe) and recipe.build.updates == 1
         if name != LIVE and not once:
             wanted.setdefault(f"steps.logp.{name}")
     provided = {f"steps.stats.{name}" for c in recipe.companions for name in c.provides}
@@ -46,7 +47,7 @@ def fixed_paths(recipe: Recipe, objective: Objective) -> tuple[str, ...]:
 
 def refuse_early(recipe: Recipe, objective: Objective) -> None:
     """Raise NeedsError, before anything is computed, for the first need that this recipe cannot meet."""
-    names = {LIVE, *AT_START, *known(recipe)}
+    names = {LIVE, OLD, SAMPLER, *known(recipe)}
     given = {*recipe.source.gives, *recipe.estimator.gives, *recipe.build.gives}
     provided = {f"steps.stats.{name}" for c in recipe.companions for name in c.provides}
     for path in (*objective.needs, *recipe.estimator.needs, *recipe.track):
@@ -142,7 +143,7 @@ def live(recipe: Recipe, objective: Objective, batch: Batch, samples: Samples, s
     stats = tuple(s for s in objective.stats() if batch.steps is None or s not in batch.steps.stats)
     if not names and not stats:
         return batch
-    now = tuple(n for n in names if n in AT_START and n not in known(recipe))
+    now = tuple(n for n in names if n == OLD and n not in known(recipe))
     of = tuple(dict.fromkeys((LIVE, *(n for n in names if n not in now))))
     probe = None if recipe.probe is None else recipe.probe(samples, seed)
     fresh = recipe.world.rescore(recipe.snapshots, samples, of, stats, probe)
@@ -160,8 +161,7 @@ def _in_parts(
     recipe: Recipe, samples: Samples, names: tuple[str, ...], stats: tuple[str, ...], seed: Seed
 ) -> Steps | Predictions:
     """Rescored without gradient in micro-batches, each rank its share, put together again on every rank."""
-    recorded = isinstance(samples.payload, TokenRows) and samples.payload.logp is not None
-    own = {*known(recipe), *(("sampler",) if recorded else ())}
+    own = {*known(recipe), SAMPLER}
     width = samples.payload.ids.shape[1] if isinstance(samples.payload, TokenRows) else 1
     parts = max(recipe.micro.parts(len(samples), width), distributed.size())
     pieces = torch.arange(len(samples)).tensor_split(max(1, min(parts, len(samples))))

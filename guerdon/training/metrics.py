@@ -43,8 +43,8 @@ KNOWN = {
 
 
 def renamed(metrics: Mapping[str, X]) -> dict[str, X]:
-    """An objective's metrics: 'dpo/chosen' as 'rewards/chosen' and so on where one term alone has that metric; everything
-    else as it is."""
+    """An objective's metrics: 'dpo/chosen' as 'rewards/chosen' and so on where one term alone has it; the rest as it
+    is."""
     ends = [k.rpartition("/")[2] for k in metrics]
     return {
         KNOWN[e] if e in KNOWN and ends.count(e) == 1 else k: x for (k, x), e in zip(metrics.items(), ends, strict=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from guerdon.batch import Batch, Channel, Pairs, Predictions, Samples, Scores, Seed, Steps
 from guerdon.errors import GuerdonError
 from guerdon.objectives import Objective
-from guerdon.rewards.interface import Reward
+from guerdon.rewards.interface import Combine, Reward
 from guerdon.training.optim import Optim
 from guerdon.training.sources import Source
 from guerdon.worlds.interface import Hook, Sampling, World
@@ -196,8 +196,10 @@ class Recipe:
     micro: size of a forward pass. evals: evaluations. anchors: per prompt, responses kept to compare with. track:
     further paths ('steps.logp.reference', 'steps.stats.entropy') to compute for metrics and companions. probe:
     (samples, seed) -> the probe shared by all names (forward-process diffusion); a row's probe depends on the seed and
-    the row's column 'row' alone. modules: further modules the optimiser trains (value heads). note: anything that
-    belongs to the identity of the run (a configuration): a checkpoint with another note is refused.
+    the row's column 'row' alone. modules: further modules the optimiser trains (value heads). combine: at the
+    *gradient* stage: every term of the objective is a channel by its name, and their gradients are combined before
+    clipping. note: anything that belongs to the identity of the run (a configuration): a checkpoint with another note
+    is refused.
     """
 
     world: World
@@ -221,6 +223,7 @@ class Recipe:
     track: tuple[str, ...] = ()
     probe: Callable[[Samples, Seed], Any] | None = None
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    combine: Combine | None = None
     note: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

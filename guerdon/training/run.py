@@ -281,7 +281,12 @@ def fingerprint(recipe: Recipe) -> str:
         "seed": repr(recipe.seed),
         "reward": None if recipe.reward is None else recipe.reward.name,
         "sampling": [asdict(recipe.sampling), recipe.per_start, recipe.greedy],
-        "parts": [recipe.estimator.name, recipe.build.name, *(c.name for c in recipe.companions)],
+        "parts": [
+            recipe.estimator.name,
+            recipe.build.name,
+            *(c.name for c in recipe.companions),
+            getattr(recipe.combine, "name", None),
+        ],
         "parameters": {name: list(p.shape) for name, p in _trainable(recipe).items()},
         "note": recipe.note,
     }

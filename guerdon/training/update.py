@@ -56,6 +56,37 @@ def gradient(recipe: Recipe, objective: Objective, batch: Batch, samples: Sample
     return value, sums
 
 
+def combined(
+    recipe: Recipe, objective: Objective, batch: Batch, samples: Samples, parameters: list[nn.Parameter], seed: Seed
+) -> tuple[float, Sums]:
+    """``gradient`` of every term by itself, then ``recipe.combine`` of the K flat gradients [K,D] (summed over ranks
+    first).
+
+    A term whose units have no weight here is not ok. The value is the plain sum of the terms' values.
+    """
+    assert recipe.combine is not None
+    weight = objective.denominators([batch])
+    value, sums, flat = 0.0, Sums(), []
+    for term in objective.terms:
+        for p in parameters:
+            p.grad = None
+        share, more = gradient(recipe, Objective((term,)), batch, samples, seed)
+        distributed.sum_gradients(parameters)
+        flat.append(
+            torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).float().reshape(-1) for p in parameters])
+        )
+        value += share
+        # What every pass sees alike (KL, entropy) is counted once.
+        add(sums, {**{k: x for k, x in more.items() if k not in sums}, f"loss/{term.name}": (share, 0.0)})
+    names = tuple(t.name for t in objective.terms)
+    stack = torch.stack(flat)
+    ok = torch.stack([weight[n] > 0 for n in names]).to(stack.device).unsqueeze(-1).expand(stack.shape)
+    whole, _ = recipe.combine(names, stack, ok, recipe.combine.init())
+    for p, piece in zip(parameters, whole.split([p.numel() for p in parameters]), strict=True):
+        p.grad = piece.reshape(p.shape).to(p.dtype)
+    return value, sums
+
+
 def update(
     recipe: Recipe,
     objective: Objective,
@@ -71,8 +102,11 @@ def update(
     if len(batch) == 0 or not any(float(x) > 0 for x in objective.denominators([batch]).values()):
         return None
     optimiser.zero_grad(set_to_none=True)
-    value, sums = gradient(recipe, objective, batch, samples, seed)
-    distributed.sum_gradients(parameters)
+    if recipe.combine is None:
+        value, sums = gradient(recipe, objective, batch, samples, seed)
+        distributed.sum_gradients(parameters)
+    else:
+        value, sums = combined(recipe, objective, batch, samples, parameters, seed)
     rate = recipe.optim.rate(step, recipe.updates)
     norm = take_step(optimiser, parameters, rate, recipe.optim.clip)
     add(sums, {"loss": (value, 0.0)})
