@@ -20,6 +20,7 @@ from guerdon.rewards.bind import bind
 from guerdon.rewards.explain import Explanation, explain
 from guerdon.rewards.functions import FunctionReward, reward
 from guerdon.rewards.interface import Combine, Context, Reward, State, Transform
+from guerdon.rewards.running import Runner
 from guerdon.rewards.schedules import Schedule, constant, cosine, linear
 from guerdon.rewards.serialise import dumps, from_dict, loads, to_dict
 
@@ -31,6 +32,7 @@ __all__ = [
     "FunctionReward",
     "Node",
     "Reward",
+    "Runner",
     "Schedule",
     "State",
     "Transform",

@@ -77,10 +77,25 @@ class Runner(Reward):
         self.channels = tuple(reward.channels)
         self.timeout_s = timeout_s
         self.retries = retries
+        self.workers = workers
+        self.isolate = isolate
         self.on_failure = on_failure
         self.counts = Counts()
         self._pool: Workers | _Threads = Workers(workers) if isolate == "process" else _Threads(workers)
         self._batches = ThreadPoolExecutor(4, thread_name_prefix="guerdon-runner")
+
+    def options(self) -> dict[str, Any]:
+        """The settings, as ``runner`` takes them."""
+        names = ("timeout_s", "retries", "workers", "on_failure", "isolate")
+        return {name: getattr(self, name) for name in names}
+
+    def spec(self) -> tuple[str, dict[str, Any]]:
+        """(factory, arguments) for serialisation."""
+        return "guerdon.rewards.running:runner", {"reward": self.reward, **self.options()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pools do not travel: a copy starts its own workers on first use.
+        return _rebuilt, (self.reward, self.options())
 
     def submit(self, samples: Samples, context: Context | None = None) -> "Future[Scores]":
         """Start scoring and return at once; ``.result()`` gives the Scores."""
@@ -125,6 +140,15 @@ class Runner(Reward):
 
     def _note(self, outcomes: Sequence[Outcome], rows: Sequence[int]) -> None:
         self.counts.add(timed_out=sum(outcomes[i].status == "timed out" for i in rows))
+
+
+def runner(reward: Reward, **options: Any) -> Runner:
+    """``Runner(reward, **options)`` as a function, by which graphs are stored."""
+    return Runner(reward, **options)
+
+
+def _rebuilt(reward: Reward, options: dict[str, Any]) -> Runner:
+    return Runner(reward, **options)
 
 
 def score_row(reward: Reward, samples: Samples, context: Context) -> Scores:

@@ -153,7 +153,7 @@ def _build(x: Mapping[str, Any], seen: dict[str, Any]) -> Any:
             return found
         if not (dataclasses.is_dataclass(found) or isinstance(found, types.FunctionType)):
             raise GuerdonError(f"{x['object']!r} was expected to be a dataclass or a function, but is {found!r}.")
-        make: Callable[..., Any] = found
+        make: Any = found
         return make(**_read(x["arguments"], seen))
     raise GuerdonError(f"A reward graph holds 'node', 'function' or 'object' entries, but {sorted(x)} came.")
 

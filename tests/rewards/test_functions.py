@@ -9,10 +9,24 @@ from pathlib import Path
 import pytest
 import torch
 
+from guerdon import shaping
 from guerdon.batch import Channel, Samples, Scores
 from guerdon.errors import GuerdonError, NeedsError, RewardError
-from guerdon.rewards import Context, Reward, bind, constrained, dispatch, dumps, gather, linear, loads, minimum, reward
-from guerdon.rewards.rules import Length, Match
+from guerdon.rewards import (
+    Context,
+    Reward,
+    Runner,
+    bind,
+    constrained,
+    dispatch,
+    dumps,
+    gather,
+    linear,
+    loads,
+    minimum,
+    reward,
+)
+from guerdon.rewards.rules import Length, Match, Overlong
 
 SAMPLES = Samples(None, ["p0", "p1"], ["ab", "abc"], columns={"answer": ["ab", "x"], "level": [1, 2]})
 
@@ -218,3 +232,19 @@ def test_bind_gives_a_plain_picklable_callable(mine) -> None:
     assert bind(Match())(["p", "q"], ["a", "b"], answer=["a", None]) == [1.0, None]
     with pytest.raises(NeedsError, match="answer"):
         bind(Match())(["p"], ["a"])
+
+
+def test_a_graph_with_shaping_and_a_runner_survives_json() -> None:
+    shaped = 0.7 * Length().pipe(shaping.zscore("batch"), shaping.sigmoid()) + Runner(
+        Match(), timeout_s=30.0, retries=1
+    )
+    pessimist = gather(Length(), Overlong(3, 2, "characters")).combine(shaping.mean_minus_std(1.0))
+    node = gather(shaped, pessimist, 2 * shaping.relative(Length()))
+    context = Context(anchors=Samples(None, ["p0", "p1"], ["a", "b"]))
+    again = loads(dumps(node))
+    first, second = (g.score(SAMPLES, g.init(), context)[0] for g in (node, again))
+    assert first.names() == second.names() and len(first) == 3
+    for name in first.names():
+        assert torch.equal(first[name].value, second[name].value)
+    copied = pickle.loads(pickle.dumps(bind(shaped)))
+    assert copied(["p"], ["ab"], answer=["ab"]) == bind(shaped)(["p"], ["ab"], answer=["ab"])

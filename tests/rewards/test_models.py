@@ -282,6 +282,11 @@ def test_the_cache_tells_models_and_settings_apart_and_survives_a_broken_shard(
         load_embedder(tiny_model("gpt2"), cache=tmp_path).key(),
     }
     assert len(keys) == 4
+    tuned = load_embedder(tiny_model("bert"), cache=tmp_path)
+    before = tuned.key()
+    with torch.no_grad():
+        next(tuned.backbone.parameters()).mul_(2)  # changed weights must not read the old weights' vectors
+    assert before in keys and tuned.key() not in keys
     embedder = load_embedder(tiny_model("bert"), cache=tmp_path)
     vectors = embedder(["a cat"])
     (shard,) = (tmp_path / "embeddings" / embedder.key()).iterdir()
@@ -352,3 +357,12 @@ def test_an_embedding_model_survives_saving(tiny_model: Make, tmp_path: Path) ->
     model.save(tmp_path / "rm")
     found = load_reward(tmp_path / "rm").score(Samples(None, PROMPTS, RESPONSES), {}, Context())[0]
     assert torch.allclose(found["member/1"].value, model.score_texts(PROMPTS, RESPONSES)[:, 1], atol=1e-6)
+
+
+def test_scores_are_float32_whatever_the_backbone(tiny_model: Make) -> None:
+    half = ScalarRewardModel.from_pretrained(tiny_model("llama"), seed=Seed(1), dtype=torch.bfloat16)
+    full = ScalarRewardModel.from_pretrained(tiny_model("llama"), seed=Seed(1))
+    assert next(half.backbone.parameters()).dtype == torch.bfloat16
+    scores = half.score_texts(PROMPTS, RESPONSES)
+    assert scores.dtype == torch.float32
+    assert torch.allclose(scores, full.score_texts(PROMPTS, RESPONSES), rtol=0.1, atol=0.3)

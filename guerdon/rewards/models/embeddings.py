@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +78,13 @@ class Embedder:
         """Hash of all that the vectors depend on besides the text: weights, vocabulary, pooling, length, truncation,
         norm."""
         settings = repr((self.pooling, self.max_length, self.normalise, self.keep))
-        weights = _FINGERPRINTS.get(id(self.backbone)) or loading.fingerprint(self.backbone, self.tokenizer)
-        _FINGERPRINTS[id(self.backbone)] = weights
+        # Hashing the weights takes a second; the parameters' version counters tell whether they were changed since.
+        changes = tuple(p._version for p in self.backbone.parameters())
+        known = _FINGERPRINTS.get(self.backbone)
+        if known is None or known[0] != changes:
+            known = (changes, loading.fingerprint(self.backbone, self.tokenizer))
+            _FINGERPRINTS[self.backbone] = known
+        weights = known[1]
         return hashlib.blake2b((weights + settings).encode(), digest_size=16).hexdigest()
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
@@ -121,7 +127,7 @@ class Embedder:
         return wrap(self.tokenizer, body) or [self.tokenizer.pad_token_id]
 
 
-_FINGERPRINTS: dict[int, str] = {}
+_FINGERPRINTS: weakref.WeakKeyDictionary[Any, tuple[tuple[int, ...], str]] = weakref.WeakKeyDictionary()
 
 
 def wrap(tokenizer: Any, body: list[int]) -> list[int]:
