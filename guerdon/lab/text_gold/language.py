@@ -80,7 +80,7 @@ CHAT_TEMPLATE = (
 
 @cache
 def tokenizer() -> "PreTrainedTokenizerFast":
-    """A real HF tokenizer, one word a token: it frames a text prompt as ``<bos> … <sep>``, a chat the same way, and ends
+    """A real HF tokenizer, one word a token: it frames a prompt (text or chat) as ``<bos> … <sep>`` and ends
     a response with ``<eos>``."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
