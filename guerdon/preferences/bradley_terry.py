@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from guerdon.errors import GuerdonError
+from guerdon.reduce import real
 
 
 def bradley_terry(
@@ -31,7 +32,7 @@ def bradley_terry(
     """
     if not 0.0 <= smoothing <= 0.5:
         raise GuerdonError(f"Label smoothing is the probability of a flipped label, in [0, 0.5], but {smoothing} came.")
-    gap = (z_w - z_l - margin) / temperature
+    gap = (real(z_w) - real(z_l) - margin) / temperature
     p = torch.as_tensor(preferred, dtype=gap.dtype, device=gap.device)
     p = p * (1 - smoothing) + (1 - p) * smoothing
     return -weight * scale * (p * logsigmoid(gap) + (1 - p) * logsigmoid(-gap))
@@ -41,15 +42,15 @@ def preference_probability(
     z_w: Tensor, z_l: Tensor, *, margin: Tensor | float = 0.0, temperature: float = 1.0
 ) -> Tensor:
     """P(w ≻ l) = σ((z_w − z_l − margin) / temperature), [P] in [0, 1]; ½ where the scores tie."""
-    return torch.sigmoid((z_w - z_l - margin) / temperature)
+    return torch.sigmoid((real(z_w) - real(z_l) - margin) / temperature)
 
 
 def centring_penalty(z_w: Tensor, z_l: Tensor) -> Tensor:
     """(z_w + z_l)² [P]: keeps scores around 0, which comparisons leave free (Eisenstein et al. 2023, with
     coefficient 0.01)."""
-    return (z_w + z_l).square()
+    return (real(z_w) + real(z_l)).square()
 
 
 def magnitude_penalty(z_w: Tensor, z_l: Tensor) -> Tensor:
     """z_w² + z_l² [P]: centres *and* shrinks scores (the 'Reg' reward model of Fu et al. 2025; coefficient 0.005)."""
-    return z_w.square() + z_l.square()
+    return real(z_w).square() + real(z_l).square()

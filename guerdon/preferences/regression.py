@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from guerdon.reduce import masked
+from guerdon.reduce import masked, real
 
 
 def regression(score: Tensor, target: Tensor, valid: Tensor | None = None, weight: Tensor | float = 1.0) -> Tensor:
@@ -20,4 +20,4 @@ def regression(score: Tensor, target: Tensor, valid: Tensor | None = None, weigh
 
 def margin_regression(z_w: Tensor, z_l: Tensor, margin: Tensor | float, weight: Tensor | float = 1.0) -> Tensor:
     """((z_w − z_l) − margin)² [P]: the difference itself is rated."""
-    return (z_w - z_l - margin).square() * weight
+    return (real(z_w) - real(z_l) - margin).square() * weight

@@ -10,12 +10,14 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from guerdon.errors import GuerdonError
+from guerdon.reduce import real
 
 FIRST, TIE, SECOND = 0, 1, 2
 
 
 def outcomes(preferred: Tensor, tied: Tensor) -> Tensor:
     """P(first ≻ second | no tie) [P] and which pairs are tied, bool [P] -> outcome [P,3]."""
+    preferred = real(preferred)
     zero = torch.zeros_like(preferred)
     first = torch.where(tied, zero, preferred)
     return torch.stack([first, tied.to(preferred.dtype), torch.where(tied, zero, 1 - preferred)], -1)
@@ -27,6 +29,7 @@ def rao_kupper_log_probs(z_1: Tensor, z_2: Tensor, threshold: Tensor | float) ->
     P(first) = σ(Δ − τ), P(second) = σ(−Δ − τ), P(tie) = (e^{2τ} − 1) σ(Δ − τ) σ(−Δ − τ), Δ = z_1 − z_2, τ > 0.
     Raises GuerdonError unless every τ is positive (at τ = 0 ties are impossible: use ``bradley_terry``).
     """
+    z_1, z_2 = real(z_1), real(z_2)
     tau = torch.as_tensor(threshold, dtype=z_1.dtype, device=z_1.device)
     if not bool((tau > 0).all()):
         raise GuerdonError(f"rao_kupper needs a threshold above 0, but {float(tau.min()):g} came.")
@@ -44,7 +47,7 @@ def davidson_log_probs(z_1: Tensor, z_2: Tensor, tie_strength: float) -> Tensor:
     """
     if not tie_strength > 0:
         raise GuerdonError(f"davidson needs a tie strength above 0, but {tie_strength:g} came.")
-    half = (z_1 - z_2) / 2
+    half = (real(z_1) - real(z_2)) / 2
     return torch.stack([half, torch.full_like(half, math.log(tie_strength)), -half], -1).log_softmax(-1)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from guerdon.errors import GuerdonError
-from guerdon.reduce import masked
+from guerdon.reduce import masked, real
 from guerdon.rewards.interface import State
 
 
@@ -83,6 +83,7 @@ def dual_step(
         raise GuerdonError(
             f"dual_step needs one gap a multiplier, but {list(lambdas.shape)} and {list(gaps.shape)} came."
         )
+    lambdas, gaps = real(lambdas), real(gaps)
     mu = multipliers(lambdas.detach(), equality)
     gradient = (1 - mu.square() if equality else mu * (1 - mu)) * gaps.detach()
     if clip is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from guerdon.reduce import masked
+from guerdon.reduce import masked, real
 from guerdon.rewards.interface import State
 
 
@@ -57,7 +57,7 @@ def _affine_minimum(gram: Tensor) -> Tensor:
 
 
 def minimum_norm_weights(gradients: Tensor) -> Tensor:
-    """α* = argmin over the simplex of ‖Σ α_k g_k/‖g_k‖‖²: gradients [K,D] -> α [K] in the gradients' precision.
+    """α* = argmin over the simplex of ‖Σ α_k g_k/‖g_k‖‖²: gradients [K,D] -> α [K].
 
     Unit gradients, so a reward's scale plays no part; a zero gradient gets weight 0 (all zero: all 0).
     """
@@ -68,7 +68,7 @@ def minimum_norm_weights(gradients: Tensor) -> Tensor:
     alpha = torch.zeros(len(gradients), dtype=torch.float64, device=gradients.device)
     if bool(alive.any()):
         alpha[alive] = simplex_minimum(unit[alive] @ unit[alive].mT).to(alpha.device)
-    return alpha.to(gradients.dtype)
+    return alpha.to(real(gradients).dtype)
 
 
 @dataclass(frozen=True)
