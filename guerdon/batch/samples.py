@@ -135,6 +135,8 @@ class Samples:
         return Samples(
             None
             if self.payload is None
+            else self.payload[rows]
+            if isinstance(self.payload, Tensor)  # a tensor's own take() reads it as if it were flat
             else self.payload.take(rows)
             if hasattr(self.payload, "take")
             else [self.payload[i] for i in at],
