@@ -1,0 +1,69 @@
+"""Every entry is whole, findable, runnable, and its verdict is what the stored numbers say."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from guerdon.catalogue import RESULTS, describe, entries, find, reproduce, search, stored, table
+from guerdon.errors import GuerdonError
+from guerdon.lab.protocol import verdict
+
+SLUGS = [m.slug for m in entries()]
+
+
+@pytest.fixture
+def small_cache(tmp_path, monkeypatch):
+    """Testbeds of smoke runs are kept apart from the user's."""
+    monkeypatch.setenv("GUERDON_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_the_first_five_are_there():
+    assert {"dpo": 169, "simpo": 139, "par": 8, "ensembles": 14, "remax": 192}.items() <= {
+        m.slug: m.card for m in entries()
+    }.items()
+
+
+def test_found_by_slug_by_card_and_by_text():
+    assert find("169") is find("dpo") or find("169").slug == "dpo"
+    assert [m.slug for m in search("rafailov")] == ["dpo"]
+    with pytest.raises(GuerdonError, match="simpo"):
+        find("simp0")
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_an_entry_is_whole(slug):
+    method = find(slug)
+    assert method.title and method.paper and method.essence.endswith(".") and method.composition
+    assert method.claim.statement and method.experiment.budget
+    assert method.experiment.run.endswith(":run_one")
+    lines = Path(__import__(method.experiment.run.partition(":")[0], fromlist=["x"]).__file__).read_text().count("\n")
+    assert lines <= 120  # an entry is short because the library is good
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_smoke(slug, small_cache):
+    result = reproduce(find(slug), smoke=True, folder=small_cache, processes=1)
+    assert result.status == "smoke"
+    kept = json.loads((small_cache / f"{slug}.smoke.json").read_text())
+    assert {r["arm"] for r in kept["runs"]} == set(find(slug).experiment.arms)
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_the_stored_verdict_stands(slug):
+    """A stored result is whole and of this very claim; staleness is shown, not failed: sources may move first."""
+    method, result = find(slug), stored(find(slug))
+    assert result is not None, f"no result is stored in {RESULTS}; run: guerdon reproduce {slug}"
+    decided = verdict(result, hash_now=result.sources_hash).status
+    assert decided in ("reproduced", "not reproduced", "inconclusive")
+    assert result.experiment["claim"]["statement"] == method.claim.statement
+    for arm in method.experiment.arms:
+        assert len(result.of("reporting", arm)) >= 8
+    assert describe(method)["verdict"] in (decided, "stale")
+
+
+def test_the_table_names_every_entry_and_what_chance_gives():
+    text = table()
+    assert all(f"`{slug}`" in text for slug in SLUGS)
+    assert "chance alone" in text
