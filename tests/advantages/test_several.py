@@ -5,7 +5,20 @@ import math
 import pytest
 import torch
 
-from guerdon.advantages import gdpo, group_relative, per_channel, prime, rloo, span_relative, turn_level, whiten
+from guerdon.advantages import (
+    gae,
+    gdpo,
+    group_relative,
+    monte_carlo,
+    per_channel,
+    prime,
+    reinforce,
+    remax,
+    rloo,
+    span_relative,
+    turn_level,
+    whiten,
+)
 from guerdon.batch import Partition
 from guerdon.errors import GuerdonError
 
@@ -139,3 +152,19 @@ def test_a_turn_that_failed_leaves_the_others_alone() -> None:
     turn_ok[0, 3] = False
     found = turn_level(torch.tensor([1.0, 0.0]), reward, TURNS, Partition.whole(2), STEPS, beta=1.0, turn_ok=turn_ok)
     assert found.advantage.tolist() == [[-0.5, -0.5, 0.0, 0.5], [0.5, -0.5, 0.0, 0.0]]
+
+
+def test_no_estimator_is_a_path_for_gradients() -> None:
+    """An advantage weighs log-probabilities; through it no gradient may reach a reward or value model."""
+    mask, ids, over = torch.ones(2, 3, dtype=torch.bool), Partition.whole(2), torch.tensor([True, True])
+    row, step = torch.randn(2, requires_grad=True), torch.randn(2, 3, requires_grad=True)
+    spans = torch.tensor([[0, 0, 1], [0, 1, 1]])
+    found = [
+        monte_carlo(step, mask, 0.9), monte_carlo(step, mask, 0.9, mask), whiten(step, mask),
+        *gae(step, step, mask, terminated=over), *gae(step, step, mask, terminated=~over, next_value=step),
+        gdpo(row.unsqueeze(0), ids).advantage, prime(step, row, ids, mask).advantage, rloo(row, ids).advantage,
+        remax(row, row, mask, step_reward=step).advantage, remax(row, row.detach(), mask).advantage,
+        reinforce(row).advantage, reinforce(row.detach(), baseline=row).advantage,
+        span_relative(step, spans, ids, mask).advantage, turn_level(row, step, spans, ids, mask, beta=1.0).advantage,
+    ]  # fmt: skip
+    assert [x.requires_grad for x in found] == [False] * len(found)
