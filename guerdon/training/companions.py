@@ -62,6 +62,10 @@ class ValueHead(Companion):
         epochs: int = 1,
         name: str = "value",
     ) -> None:
+        if optim is not None and optim.schedule != "constant":
+            raise GuerdonError(
+                f"A ValueHead does not know the run's length; its schedule must be 'constant', not {optim.schedule!r}."
+            )
         self.name, self.channel, self.epochs = name, channel, epochs
         self.provides = (f"value:{channel}",)
         self.net, self.features, self.optim = net, features, optim or Optim(lr=1e-3)

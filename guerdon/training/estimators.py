@@ -102,11 +102,13 @@ def by_channel(
     return Estimator(name, call, ("advantages.total",), ("scores",))
 
 
-def generalised(*, gamma: float = 1.0, lam: float = 0.95, kl: Coefficient = 0.0, whiten: bool = True) -> Estimator:
+def generalised(
+    *, gamma: float = 1.0, lam: float = 0.95, kl: Coefficient = 0.0, whiten: bool = True, bootstrap: bool = False
+) -> Estimator:
     """GAE on step rewards: the row's reward at its last step, minus kl · (log π_old − log π_ref) at every step (PPO).
 
-    Values come from a ValueHead ('value:total'). A truncated row is bootstrapped only where 'bootstrap:total' is there,
-    otherwise it counts as ended. whiten: advantages to mean 0, std 1 over live steps.
+    Values come from a ValueHead ('value:total'). bootstrap: a truncated row goes on with the world's
+    'bootstrap:total'; otherwise it counts as ended. whiten: advantages to mean 0, std 1 over live steps.
     """
 
     def call(rollout: Rollout) -> Batch:
@@ -118,28 +120,24 @@ def generalised(*, gamma: float = 1.0, lam: float = 0.95, kl: Coefficient = 0.0,
         beta = kl() if callable(kl) else kl
         penalty = kl_in_reward(steps.log_ratio("old", "reference"), live, beta) if beta else None
         step = with_terminal_reward(reward.to(live.device), live, penalty)
-        bootstrap = steps.stats.get("bootstrap:total")
-        over = torch.ones(len(live), dtype=torch.bool, device=live.device)
-        cut = None
-        if bootstrap is not None and rollout.samples.truncated is not None:
-            cut = rollout.samples.truncated.to(live.device)
-            over = ~cut
+        cut = rollout.samples.truncated if bootstrap else None
+        cut = torch.zeros(len(live), dtype=torch.bool) if cut is None else cut
         found = advantages.gae(
             step,
             steps.stat("value:total"),
             live,
-            terminated=over,
-            truncated=cut,
-            next_value=bootstrap,
+            terminated=~cut.to(live.device),
+            truncated=cut.to(live.device),
+            next_value=steps.stat("bootstrap:total") if bootstrap else None,
             gamma=gamma,
             lam=lam,
         )
         value = advantages.whiten(found.advantage, live) if whiten else found.advantage
         return with_advantage(rollout, advantages.Estimate(value, live), found.returns)
 
-    return Estimator(
-        "gae", call, ("advantages.total", "returns.total"), ("scores", "steps.stats.value:total", *kl_paths(kl))
-    )
+    needs = ("scores", "steps.stats.value:total", *kl_paths(kl))
+    needs = (*needs, "steps.stats.bootstrap:total") if bootstrap else needs
+    return Estimator("gae", call, ("advantages.total", "returns.total"), needs)
 
 
 def greedy_baseline(*, clip: float | None = None, kl: float = 0.0, column: str = "greedy_reward") -> Estimator:

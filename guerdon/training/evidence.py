@@ -41,6 +41,7 @@ def fixed_paths(recipe: Recipe, objective: Objective) -> tuple[str, ...]:
         once = name == OLD and name not in known(recipe) and recipe.build.updates == 1
         if name != LIVE and not once:
             wanted.setdefault(f"steps.logp.{name}")
+    wanted |= dict.fromkeys(f"steps.stats.{s}" for s in objective.stats() if s.startswith("old_value:"))
     provided = {f"steps.stats.{name}" for c in recipe.companions for name in c.provides}
     return tuple(p for p in wanted if p.startswith(("steps.logp.", "steps.stats.")) and p not in provided)
 
@@ -140,7 +141,9 @@ def live(recipe: Recipe, objective: Objective, batch: Batch, samples: Samples, s
         else {}
     )
     names = tuple(n for n in objective.logps() if n not in held)
-    stats = tuple(s for s in objective.stats() if batch.steps is None or s not in batch.steps.stats)
+    # What is fixed has no gradient, so a statistic of the loss is read anew although the estimator may have had it.
+    given = {name for c in recipe.companions for name in c.provides}
+    stats = tuple(s for s in objective.stats() if not s.startswith("old_value:") and s not in given)
     if not names and not stats:
         return batch
     now = tuple(n for n in names if n == OLD and n not in known(recipe))
@@ -165,13 +168,15 @@ def _in_parts(
     width = samples.payload.ids.shape[1] if isinstance(samples.payload, TokenRows) else 1
     parts = max(recipe.micro.parts(len(samples), width), distributed.size())
     pieces = torch.arange(len(samples)).tensor_split(max(1, min(parts, len(samples))))
+    # PPO's value clipping compares with the value as it was now.
+    asked_of_world = tuple(dict.fromkeys(s.removeprefix("old_") if s.startswith("old_value:") else s for s in stats))
     of = tuple(dict.fromkeys(n if n in own else LIVE for n in names))
     mine = []
     with torch.no_grad():
         for at in distributed.share(pieces):
             rows = samples.take(at)
             probe = None if recipe.probe is None else recipe.probe(rows, seed)
-            mine.append(recipe.world.rescore(recipe.snapshots, rows, of, stats, probe))
+            mine.append(recipe.world.rescore(recipe.snapshots, rows, of, asked_of_world, probe))
     gathered = distributed.gather(mine)
     ordered: list[Any] = [gathered[k % len(gathered)][k // len(gathered)] for k in range(len(pieces))]
     first = ordered[0]
@@ -186,11 +191,11 @@ def _in_parts(
             {n: joined[n if n in own else LIVE] for n in names},
             weight,
         )
-    logp = _joined(ordered, "logp")
+    logp, read = _joined(ordered, "logp"), _joined(ordered, "stats")
     return Steps(
         torch.cat([x.mask for x in ordered]),
         {n: logp[n if n in own else LIVE] for n in names},
-        _joined(ordered, "stats"),
+        {s: read[s.removeprefix("old_") if s.startswith("old_value:") else s] for s in stats},
         _joined(ordered, "spans"),
     )
 

@@ -198,11 +198,16 @@ def history_of(path: Path) -> list[dict[str, float]]:
     out = []
     for number, line in enumerate(lines, 1):
         try:
-            out.append(json.loads(line))
+            record = json.loads(line)
         except json.JSONDecodeError as error:
             raise DataError(
                 f"{path}:{number}: a JSON object was expected, but the line does not parse ({error.msg})."
             ) from error
+        if not isinstance(record, dict) or "round" not in record:
+            raise DataError(
+                f"{path}:{number}: a record of a run with its 'round' was expected, but {line[:60]!r} came."
+            )
+        out.append(record)
     return out
 
 

@@ -19,7 +19,7 @@ from guerdon.worlds.snapshots import Actors
 if TYPE_CHECKING:
     from guerdon.training.companions import Companion
 
-ROW = "row"
+ROW = "rollout_row"
 """The column of a training batch that says which row of the rollout each row is."""
 
 
@@ -49,7 +49,7 @@ class Rollout:
     def batch(
         self, advantages: Mapping[str, Tensor] | None = None, returns: Mapping[str, Tensor] | None = None
     ) -> Batch:
-        """All of it as a Batch, with advantages and returns [N,T] where there are any; the column 'row' numbers the
+        """All of it as a Batch, with advantages and returns [N,T] where there are any; the column ``ROW`` numbers the
         rows."""
         steps = self.steps
         if steps is None and self.predictions is not None:
@@ -88,7 +88,7 @@ class Estimator:
 class Build:
     """From the round's batch to the batches of its updates, in order: call: (batch, rollout) -> batches.
 
-    Every batch keeps the column 'row'. gives: paths it adds ('pairs'). updates: how many it makes a round at most
+    Every batch keeps the column ``ROW``. gives: paths it adds ('pairs'). updates: how many it makes a round at most
     (learning-rate schedules count with it; 1 also says that no update sees an older policy, so 'old' needs no forward
     pass of its own).
     """
@@ -196,7 +196,7 @@ class Recipe:
     micro: size of a forward pass. evals: evaluations. anchors: per prompt, responses kept to compare with. track:
     further paths ('steps.logp.reference', 'steps.stats.entropy') to compute for metrics and companions. probe:
     (samples, seed) -> the probe shared by all names (forward-process diffusion); a row's probe depends on the seed and
-    the row's column 'row' alone. modules: further modules the optimiser trains (value heads). combine: at the
+    the column ``ROW`` alone. modules: further modules the optimiser trains (value heads). combine: at the
     *gradient* stage: every term of the objective is a channel by its name, and their gradients are combined before
     clipping. note: anything that belongs to the identity of the run (a configuration): a checkpoint with another note
     is refused.

@@ -1,27 +1,25 @@
 """THE loop: source → [sample] → score → credit → advantage → combine → build → update → refresh snapshots."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from guerdon.batch import Predictions, Samples, Scores, Seed, Steps
 from guerdon.errors import GuerdonError, RewardError
 from guerdon.rewards.interface import Context, State
 from guerdon.training import checkpoints, distributed, evidence
 from guerdon.training.estimators import checked
+from guerdon.training.identity import actors, fingerprint, trainable
 from guerdon.training.metrics import Clock, Progress, Writer, history_of, jsonl, of_rollout
 from guerdon.training.optim import load_moments, moments
 from guerdon.training.recipe import ROW, Recipe, Rollout, Round
 from guerdon.training.sources import Draw
 from guerdon.training.update import update
 from guerdon.training.usable import unusable, without
-from guerdon.worlds.snapshots import Actors, Snapshots
+from guerdon.worlds.snapshots import Actors
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class _Loop:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.round = self.step = self.position = 0
-        self.named = _trainable(recipe)
+        self.named = trainable(recipe)
         self.parameters = list(self.named.values())
         self.optimiser = recipe.optim.make(self.parameters)
         self.reward_state: State = {} if recipe.reward is None else recipe.reward.init()
@@ -216,7 +214,7 @@ class _Loop:
                 continue
             taken.append(got)
             self.step += 1
-            for actor in _actors(recipe.snapshots).values():
+            for actor in actors(recipe.snapshots).values():
                 actor.refresh(self.step)
         names = dict.fromkeys(k for m in taken for k in m)
         means = {k: sum(m[k] for m in taken if k in m) / sum(k in m for m in taken) for k in names}
@@ -233,9 +231,9 @@ class _Loop:
             "versions": {"torch": torch.__version__, "threads": torch.get_num_threads()},
             "parameters": self.named,
             "buffers": {
-                f"{name}:{k}": b for name, s in _actors(recipe.snapshots).items() for k, b in s.module.named_buffers()
+                f"{name}:{k}": b for name, s in actors(recipe.snapshots).items() for k, b in s.module.named_buffers()
             },
-            "snapshots": {name: s.state_dict() for name, s in _actors(recipe.snapshots).items()},
+            "snapshots": {name: s.state_dict() for name, s in actors(recipe.snapshots).items()},
             "moments": moments(self.optimiser, self.named),
             "reward": self.reward_state,
             "companions": {c.name: c.state_dict() for c in recipe.companions},
@@ -252,7 +250,7 @@ class _Loop:
         with torch.no_grad():
             for name, p in self.named.items():
                 p.copy_(state["parameters"][name])
-            for name, s in _actors(recipe.snapshots).items():
+            for name, s in actors(recipe.snapshots).items():
                 for k, b in s.module.named_buffers():
                     b.copy_(state["buffers"][f"{name}:{k}"])
                 s.load_state_dict(state["snapshots"][name])
@@ -260,50 +258,3 @@ class _Loop:
         self.reward_state = state["reward"]
         for c in recipe.companions:
             c.load_state_dict(state["companions"][c.name])
-
-
-def fingerprint(recipe: Recipe) -> str:
-    """A hash of what can be told of a recipe: settings, seeds, names and shapes; functions count by the names they give
-    themselves.
-
-    ``rounds`` counts only where the learning rate depends on it, so that a run at a constant rate can be made longer.
-    """
-    objective, source = recipe.objective_at(0), recipe.source
-    told = {
-        "source": [
-            type(source).__name__,
-            len(source),
-            *(repr(getattr(source, k, None)) for k in ("seed", "per_round")),
-        ],
-        "objective": [[t.name, t.coefficient, *t.needs] for t in objective.terms],
-        "optim": asdict(recipe.optim),
-        "rounds": recipe.rounds if recipe.optim.schedule != "constant" else None,
-        "seed": repr(recipe.seed),
-        "reward": None if recipe.reward is None else recipe.reward.name,
-        "sampling": [asdict(recipe.sampling), recipe.per_start, recipe.greedy],
-        "parts": [
-            recipe.estimator.name,
-            recipe.build.name,
-            *(c.name for c in recipe.companions),
-            getattr(recipe.combine, "name", None),
-        ],
-        "parameters": {name: list(p.shape) for name, p in _trainable(recipe).items()},
-        "note": recipe.note,
-    }
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()
-
-
-def _actors(snapshots: Actors) -> Mapping[str, Snapshots]:
-    return {"policy": snapshots} if isinstance(snapshots, Snapshots) else snapshots
-
-
-def _trainable(recipe: Recipe) -> dict[str, nn.Parameter]:
-    """Every parameter the optimiser trains, as 'actor:name' and 'module:name'. Raises GuerdonError where there is
-    none."""
-    owners = {**{name: s.module for name, s in _actors(recipe.snapshots).items()}, **recipe.modules}
-    named = {
-        f"{owner}:{k}": p for owner, module in owners.items() for k, p in module.named_parameters() if p.requires_grad
-    }
-    if not named:
-        raise GuerdonError("The policy has no parameter that requires gradient, so there is nothing to train.")
-    return named

@@ -63,6 +63,9 @@ def test_a_line_that_does_not_parse_is_named(tmp_path: Path) -> None:
     path.write_text('{"round": 1}\nrubbish\n{"round": 3}\n')
     with pytest.raises(DataError, match=r"m.jsonl:2: a JSON object was expected"):
         history_of(path)
+    path.write_text('{"loss": 1}\n')
+    with pytest.raises(DataError, match=r"m.jsonl:1: a record of a run with its 'round' was expected"):
+        history_of(path)
 
 
 def test_accelerates_trackers_get_every_round(tmp_path: Path) -> None:

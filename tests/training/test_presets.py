@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from guerdon import objectives
 from guerdon.batch import Channel, Pairs, Samples, Scores
 from guerdon.errors import GuerdonError
 from guerdon.rewards.interface import Context, Reward, State
-from guerdon.training import Optim, Prompts, Recipe, Recorded, run
+from guerdon.training import Optim, Prompts, Recipe, Recorded, generalised, minibatches, run
 from guerdon.training.presets import offline, online
 from guerdon.worlds import AdapterOff, Frozen, Sampling, Snapshots
 from guerdon.worlds.finite import FiniteWorld
@@ -84,6 +85,47 @@ def test_rloo_with_kl_comes_near_the_tilted_optimum() -> None:
     with torch.no_grad():
         found = world.log_probabilities(snapshots).exp()
     assert float((found - best).abs().sum(-1).max()) / 2 < 0.05  # total variation, from sampled gradients
+
+
+def test_ppo_with_the_worlds_value_head_and_value_clipping() -> None:
+    """The loss reads values with gradient, the estimator and the clipping as they were when the round began."""
+    head = nn.Embedding(6, 1)
+    nn.init.zeros_(head.weight)
+    world, snapshots = FiniteWorld(value_heads={"total": head}), Snapshots(Logits(), reference=Frozen())
+    recipe = Recipe(
+        world,
+        snapshots,
+        Prompts(list(range(6)), 6),
+        objectives.clipped() + 0.5 * objectives.value_loss("total", clip=0.5) + 0.01 * objectives.entropy_bonus(),
+        Optim(lr=0.05, kind="adam"),
+        rounds=150,
+        reward=Gold(),
+        per_start=8,
+        estimator=generalised(lam=1.0),
+        build=minibatches(2, 2),
+        modules={"value": head},
+        track=("steps.stats.entropy",),  # tracked without gradient, and in the loss with it
+    )
+    run(recipe)
+    with torch.no_grad():
+        law = world.log_probabilities(snapshots).exp()
+    expected = (law * Gold.table).sum(-1)
+    assert float(expected.mean()) > float(Gold.table.max(-1).values.mean()) - 0.4
+    torch.testing.assert_close(head.weight.detach()[:, 0], expected, atol=0.35, rtol=0)
+
+
+def test_a_tracked_entropy_does_not_take_the_gradient_from_the_bonus() -> None:
+    def entropy(**changes: Any) -> float:
+        world, snapshots = FiniteWorld(), Snapshots(Logits())
+        prompts = Prompts(list(range(6)), 6)
+        run(Recipe(world, snapshots, prompts, objectives.entropy_bonus(), Optim(lr=0.1), rounds=50, **changes))
+        with torch.no_grad():
+            logp = world.log_probabilities(snapshots)
+        return float(-(logp.exp() * logp).sum(-1).mean())
+
+    assert (
+        entropy(track=("steps.stats.entropy",)) == pytest.approx(entropy()) == pytest.approx(2.079, abs=1e-2)
+    )  # log 8
 
 
 @pytest.mark.parametrize("method", ["dpo", "ipo", "simpo"])

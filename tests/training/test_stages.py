@@ -30,6 +30,7 @@ from guerdon.training import (
     minibatches,
     run,
 )
+from guerdon.training.recipe import ROW
 from guerdon.worlds.snapshots import Frozen, Snapshots
 from tests.training.test_run import every_pair, online
 from tests.training.toy import Table, ToyWorld
@@ -48,7 +49,7 @@ def rollout(values: Sequence[float | None], prompts: Sequence[str], **logp: Tens
 def test_best_against_worst() -> None:
     here = rollout([1.0, 3.0, None, 2.0, 5.0, 5.0, 0.5], "aaaabbc")
     (batch,) = best_worst()(here.batch(), here)
-    assert batch.columns["row"].tolist() == [0, 1]  # b ties, c is alone, the invalid row is nobody's worst
+    assert batch.columns[ROW].tolist() == [0, 1]  # b ties, c is alone, the invalid row is nobody's worst
     assert batch.pairs is not None
     assert batch.pairs.winner.tolist() == [1] and batch.pairs.loser.tolist() == [0]
 
@@ -56,15 +57,15 @@ def test_best_against_worst() -> None:
 def test_the_best_rows_are_kept_in_row_order() -> None:
     here = rollout([1.0, 3.0, 2.0, 5.0, 5.0, None], "aaabbb")
     (batch,) = keep_best(2)(here.batch(), here)
-    assert batch.columns["row"].tolist() == [1, 2, 3, 4]
+    assert batch.columns[ROW].tolist() == [1, 2, 3, 4]
     (batch,) = keep_best(2, above=2.5)(here.batch(), here)
-    assert batch.columns["row"].tolist() == [1, 3, 4]
+    assert batch.columns[ROW].tolist() == [1, 3, 4]
 
 
 def test_minibatches_visit_every_row_once_an_epoch_and_keep_pairs_whole() -> None:
     here = replace(rollout([0.0] * 8, "aabbccdd"), pairs=Pairs(torch.tensor([0, 2, 4, 6]), torch.tensor([1, 3, 5, 7])))
     parts = list(minibatches(2, 2)(here.batch(), here))
-    rows = [p.columns["row"].tolist() for p in parts]
+    rows = [p.columns[ROW].tolist() for p in parts]
     assert sorted(rows[0] + rows[1]) == sorted(rows[2] + rows[3]) == list(range(8))
     assert rows[0] != rows[2]
     assert all(p.pairs is not None and len(p.pairs) == 2 for p in parts)
@@ -176,7 +177,7 @@ class Probes:
 
 def test_predictions_share_one_probe_whatever_the_split() -> None:
     def probe(samples: Samples, seed: Seed) -> Tensor:
-        return torch.stack([torch.rand(3, generator=seed.child(int(r)).torch()) for r in samples.column("row")])
+        return torch.stack([torch.rand(3, generator=seed.child(int(r)).torch()) for r in samples.column(ROW)])
 
     def result(micro: Micro) -> float:
         net = nn.Linear(1, 1, bias=False)
