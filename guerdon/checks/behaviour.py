@@ -74,7 +74,7 @@ def option_has_effect(case: Case) -> None:
     out, grads = with_gradient(case)
     for option, value in case.effects.items():
         there, grads_there = with_gradient(case, None, **{option: value})
-        changed = any(not close(a, b, 1e-9) for a, b in zip(there, out, strict=True))
+        changed = len(there) != len(out) or any(not close(a, b, 1e-9) for a, b in zip(there, out, strict=True))
         changed = changed or any(not close(grads_there[n], grads[n], 1e-9) for n in grads)
         demand(changed, case, f"{option}={value!r} changes neither the result nor its gradient.")
 

@@ -61,18 +61,21 @@ def estimate(kind: str, gradient: str, **roles: Any) -> Case:
 
 
 DIVERGENCES = [
-    Case(
-        "divergences.generator",
-        lambda log_u, of: divergences.generator(of).f(log_u),
-        {"log_u": real(ROWS, STEPS)},
-        {"of": "js"},
-        real=("log_u",),
-        differentiable=("log_u",),
-        rows={"log_u": 0},
-        split="rows",
-        domain={"log_u": (-80.0, 80.0)},
-        effects={"of": "chi2"},
-        function=divergences.generator,
+    *(
+        Case(
+            f"divergences.generator[{options['name']}]",
+            lambda log_u, name, alpha=None: divergences.generator(name, alpha).f(log_u),
+            {"log_u": real(ROWS, STEPS)},
+            options,
+            real=("log_u",),
+            differentiable=("log_u",),
+            rows={"log_u": 0},
+            split="rows",
+            domain={"log_u": (-40.0, 40.0)},
+            effects=effects,
+            function=divergences.generator,
+        )
+        for options, effects in (({"name": "js"}, {"name": "chi2"}), ({"name": "alpha", "alpha": 0.3}, {"alpha": 0.6}))
     ),
     pair_case(divergences.f_divergence, LOGS, options={"of": ALPHA}, effects={"of": divergences.generator("js")}),
     pair_case(divergences.reverse_kl, LOGS),
@@ -149,7 +152,7 @@ def head_case(function: Callable[..., Any], **roles: Any) -> Case:
         "split": "rows",
         "domain": {"weight": (-10.0, 10.0), "weight2": (-10.0, 10.0), "hidden2": (-10.0, 10.0)},
         "moves": (Move(("bias",), 0.0),),
-        "effects": {"temperature": 0.7, "softcap": 1.0, "logit_scale": 2.0, "real_vocab": 6},
+        "effects": {"temperature": 0.7, "softcap": 1.0, "logit_scale": 2.0, "real_vocab": 6, "want": ("logp",)},
         "function": function,
         **roles,
     }
@@ -207,7 +210,7 @@ LOGPROBS = [
         step_axis=1,
         split="rows",
         moves=(Move(("logits",), 0.0), Move(("second",), 0.0)),
-        effects={"temperature": 0.7},
+        effects={"temperature": 0.7, "want": ("logp", "kl")},
         function=logprobs.from_logits,
     ),
 ]

@@ -34,6 +34,7 @@ def example(old_apart: float = 0.8) -> Batch:
         "entropy": unit(ROWS, STEPS, seed=5),
         "kl:reference": unit(ROWS, STEPS, seed=6),
         "value:total": real(ROWS, STEPS, seed=7),
+        "value:other": real(ROWS, STEPS, seed=17),
         "old_value:total": real(ROWS, STEPS, seed=8),
     }
     pairs = Pairs(
@@ -43,9 +44,9 @@ def example(old_apart: float = 0.8) -> Batch:
         Steps(MASK, names, stats),
         pairs=pairs,
         rows={"chosen": pairs.winner[:3]},
-        advantages={"total": real(ROWS, STEPS, seed=11)},
-        returns={"total": real(ROWS, STEPS, seed=12)},
-        heads={"reward": real(ROWS, seed=13)},
+        advantages={"total": real(ROWS, STEPS, seed=11), "other": real(ROWS, STEPS, seed=14)},
+        returns={"total": real(ROWS, STEPS, seed=12), "other": real(ROWS, STEPS, seed=15)},
+        heads={"reward": real(ROWS, seed=13), "other": real(ROWS, seed=16)},
     )
 
 
@@ -132,11 +133,20 @@ PAIRWISE = [
     built(objectives.ipo_sum, effects={"tau": 0.3}, moves=PAIRED),
     built(objectives.ipo_mean, effects={"tau": 0.3}, moves=PAIRED),
     built(objectives.simpo, effects={"beta": 0.7, "gamma": 0.0, "smoothing": 0.2}),
-    built(objectives.bradley_terry_loss, effects={"smoothing": 0.2}, moves=(Move(("heads.reward",), 0.0),)),
     built(
-        lambda **o: objectives.pairwise(objectives.log_ratio(), objectives.logistic(), **o),
-        effects={"side": lambda z, sign: 2.0 * z, "weight": lambda batch, pairs: 1.0 + torch.arange(len(pairs))},
-        function=objectives.pairwise,
+        objectives.bradley_terry_loss,
+        effects={"smoothing": 0.2, "name": "other"},
+        moves=(Move(("heads.reward",), 0.0),),
+    ),
+    built(
+        objectives.pairwise,
+        {"score": objectives.log_ratio(), "contrast": objectives.logistic()},
+        {
+            "score": objectives.mean_log_ratio(),
+            "contrast": objectives.hinge(),
+            "side": lambda z, sign: 2.0 * z,
+            "weight": lambda batch, pairs: 1.0 + torch.arange(len(pairs)),
+        },
     ),
     built(contrasted(objectives.logistic), effects={"margin": 0.5, "smoothing": 0.2}, function=objectives.logistic),
     built(contrasted(objectives.hinge), effects={"margin": 3.0}, function=objectives.hinge),
@@ -150,11 +160,16 @@ PAIRWISE = [
         {"weights": lambda batch, sign: float(sign) * batch.steps.logp["guide"], "to": "old", "of": "old"},
         function=objectives.weighted_log_ratio,
     ),
-    built(scored(objectives.head), function=objectives.head, moves=(Move(("heads.reward",), 0.0),)),
     built(
-        scored(lambda factor: objectives.scaled(factor, objectives.log_ratio())),
-        {"factor": 0.5},
-        {"factor": 2.0},
+        scored(objectives.head),
+        effects={"name": "other"},
+        function=objectives.head,
+        moves=(Move(("heads.reward",), 0.0),),
+    ),
+    built(
+        scored(objectives.scaled),
+        {"factor": 0.5, "score": objectives.log_ratio()},
+        {"factor": 2.0, "score": objectives.mean_log_ratio()},
         function=objectives.scaled,
     ),
 ]
@@ -166,12 +181,20 @@ APART = {"steps.logp.policy": (-40.0, 0.0), "steps.logp.old": (-40.0, 0.0)}
 POLICY = [
     built(
         objectives.reinforce,
-        effects=REDUCTIONS,
+        effects={"advantage": "other", **REDUCTIONS},
         degrees=(Degree(("advantages.total",), 1.0),),
     ),
     built(
         objectives.clipped,
-        effects={"low": 0.05, "high": 0.5, "dual": 1.01, "level": "sequence", "old": "reference", **REDUCTIONS},
+        effects={
+            "low": 0.05,
+            "high": 0.5,
+            "dual": 1.01,
+            "level": "sequence",
+            "old": "reference",
+            "advantage": "other",
+            **REDUCTIONS,
+        },
         domain=APART,
         ratio=FIRST,
         degrees=(Degree(("advantages.total",), 1.0),),
@@ -194,7 +217,7 @@ POLICY = [
     built(objectives.entropy_bonus, effects=REDUCTIONS, degrees=(Degree(("steps.stats.entropy",), 1.0),)),
     built(
         objectives.value_loss,
-        effects={"clip": 0.05, **REDUCTIONS},
+        effects={"clip": 0.05, "channel": "other", **REDUCTIONS},
         differentiable=("steps.stats.value:total",),
         degrees=(Degree(("steps.stats.value:total", "returns.total"), 2.0),),
         moves=(Move(("steps.stats.value:total", "returns.total", "steps.stats.old_value:total"), 0.0),),

@@ -60,7 +60,8 @@ def per_group_case(function: Callable[..., Any], **roles: Any) -> Case:
     """The same with one number a group."""
     given = {"result": "groups", "split": None, **roles}
     options = {"groups": 3, **given.pop("options", {})}
-    return group_case(function, options=options, **given)
+    effects = {"groups": 4, **given.pop("effects", {})}
+    return group_case(function, options=options, effects=effects, **given)
 
 
 def without_x(case: Case, function: Callable[..., Any]) -> Case:
