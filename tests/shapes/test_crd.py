@@ -37,7 +37,7 @@ def batch(policy_error: list[float], reward: list[float], shift: float = 0.0) ->
 
 
 def test_card_value():
-    # errors 0.8 and 1.2 against 1: implicit rewards ±0.2; rewards 1 and 0: mean squared residual 0.09, times A_max/β = 5
+    # errors 0.8 and 1.2 against 1: implicit rewards ±0.2; rewards 1 and 0: squared residual 0.09, times A_max/β = 5
     loss = crd().loss(batch([0.8, 1.2], [1.0, 0.0])).value
     assert loss.item() == pytest.approx(5 * 0.09, abs=1e-6)
 
