@@ -133,6 +133,8 @@ def test_dual_step_sign_and_size(equality: bool) -> None:
     assert first.lambdas.tolist() == pytest.approx([0.3, -0.4])  # norm 50 clipped to 0.5
     second = dual_step(zero, torch.zeros(2), 1.0, equality=True, momentum=first.momentum)
     assert second.lambdas.tolist() == pytest.approx([0.03, -0.04])
+    third = dual_step(zero, torch.tensor([-0.1, 0.0]), 1.0, equality=True, momentum=first.momentum)
+    assert third.lambdas.tolist() == pytest.approx([0.13, -0.04])
 
 
 def test_the_equality_multiplier_holds_a_bandit_at_its_target() -> None:
