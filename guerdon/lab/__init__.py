@@ -7,7 +7,7 @@ Testbeds import heavy libraries, so they are imported by name: ``from guerdon.la
 """
 
 from guerdon.lab.frontier import area_under, frontier_metrics, gold_at
-from guerdon.lab.protocol import Claim, Experiment, replay, run_experiment, verdict
+from guerdon.lab.protocol import Claim, Experiment, confirm, replay, run_experiment, verdict
 from guerdon.lab.results import Result, load, save
 from guerdon.lab.stats import Interval, Verdict, expected_by_chance, paired_interval, seeds_needed
 
@@ -18,6 +18,7 @@ __all__ = [
     "Result",
     "Verdict",
     "area_under",
+    "confirm",
     "expected_by_chance",
     "frontier_metrics",
     "gold_at",

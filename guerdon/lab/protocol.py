@@ -332,3 +332,21 @@ def replay(result: Result, seeds: Sequence[int], tolerance: float = 1e-6, proces
             if not (abs(a - b) <= tolerance * max(1.0, abs(a)) or (a != a and b != b)):
                 out.append(Difference(again, metric, a, b))
     return out
+
+
+def confirm(result: Result, seeds: Sequence[int], processes: int = 1) -> Result:
+    """The result under the hash of the sources as they are now, once replayed seeds give the very same numbers.
+
+    For changes that were not meant to change a number (a rename, a faster path). Raises GuerdonError naming the first
+    number that differs: then the experiment has to be run again.
+    """
+    different = replay(result, seeds, tolerance=0.0, processes=processes)
+    if different:
+        d = different[0]
+        raise GuerdonError(
+            f"{result.slug}: {d.run.arm!r}, seed {d.run.seed}: {d.metric} was {d.stored!r} and is now {d.replayed!r}; "
+            "run the experiment again."
+        )
+    now = Experiment.from_description(result.experiment).hash()
+    note = f"seeds {sorted(set(seeds))} gave equal numbers under {now}, the runs were made under {result.sources_hash}"
+    return replace(result, sources_hash=now, confirmed=note)

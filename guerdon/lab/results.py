@@ -12,7 +12,6 @@ import importlib.util
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,7 +42,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Result:
-    """An experiment's description and every run of it, both arms, the whole search."""
+    """An experiment's description and every run of it, both arms, the whole search.
+
+    confirmed: what was replayed where the sources changed after the runs without changing their numbers, '' where they
+    did not change.
+    """
 
     slug: str
     experiment: Mapping[str, Any]
@@ -52,6 +55,7 @@ class Result:
     threads: int
     smoke: bool
     runs: tuple[Run, ...]
+    confirmed: str = ""
 
     def of(self, stage: str, arm: str) -> list[Run]:
         """Runs of one stage and arm in order of seed."""
@@ -120,15 +124,15 @@ def _text(result: Result) -> str:
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old or the new one, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as f:
+        with part.open("w", encoding="utf-8") as f:
             f.write(text)
             f.flush()
             os.fsync(f.fileno())
-        os.replace(name, path)
+        os.replace(part, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 
@@ -149,6 +153,7 @@ def load(path: Path) -> Result:
             raw["threads"],
             raw["smoke"],
             tuple(Run(**r) for r in raw["runs"]),
+            raw.get("confirmed", ""),
         )
     except FileNotFoundError as error:
         raise DataError(f"There is no stored result at {path}; run the experiment first.") from error

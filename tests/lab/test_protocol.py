@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from guerdon.errors import DataError, GuerdonError
-from guerdon.lab.protocol import Claim, Experiment, replay, run_experiment, verdict
+from guerdon.lab.protocol import Claim, Experiment, confirm, replay, run_experiment, verdict
 from guerdon.lab.results import load, save, sources_hash
 
 TOY = '''
@@ -135,6 +135,18 @@ def test_replay_agrees_and_a_changed_number_is_named(toy: Path) -> None:
         replay(result, [77])
 
 
+def test_a_change_that_changes_no_number_is_confirmed_by_replay(toy: Path) -> None:
+    result = run_experiment(experiment(), toy, processes=1, progress=False)
+    (toy / "toy_experiment.py").write_text(TOY + "\nMORE = 1\n")
+    assert verdict(result).status == "stale"
+    again = confirm(result, [0, 1])
+    assert verdict(again).status == "reproduced"
+    assert result.sources_hash in again.confirmed
+    tampered = tuple(replace(r, metrics={**r.metrics, "gold": 0.0}) for r in result.runs)
+    with pytest.raises(GuerdonError, match="run the experiment again"):
+        confirm(replace(result, runs=tampered), [0])
+
+
 def test_a_smoke_run_is_short_and_no_verdict(toy: Path) -> None:
     result = run_experiment(experiment(), toy, processes=1, smoke=True, progress=False)
     assert len(calls(toy)) == 4 and all(line.endswith("True") for line in calls(toy))
@@ -148,8 +160,9 @@ def test_missing_seeds_are_no_verdict(toy: Path) -> None:
 
 
 def test_two_processes_give_the_numbers_of_one(toy: Path) -> None:
-    one = run_experiment(experiment(), toy / "one", processes=1, progress=False)
-    two = run_experiment(experiment(), toy / "two", processes=2, progress=False)
+    made = experiment(grid={"lr": [2]})
+    one = run_experiment(made, toy / "one", processes=1, progress=False)
+    two = run_experiment(made, toy / "two", processes=2, progress=False)
     key = {r.key: r.metrics for r in one.runs}
     assert {r.key: r.metrics for r in two.runs} == key
 
