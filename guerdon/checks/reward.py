@@ -19,6 +19,9 @@ from guerdon.errors import GuerdonError
 from guerdon.rewards import Context, Node, Reward, State, as_node, dumps, loads
 from guerdon.rewards.graph import Leaf
 
+# A name no data set uses.
+ROW = "__row_of_check__"
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -67,11 +70,11 @@ def check_reward(
     if len(samples) < 4:
         raise CheckFailed(f"{reward.name}: a check needs at least four rows, but {len(samples)} came.")
     rules: dict[str, Callable[[], None]] = {
+        "nothing_mutated": lambda: nothing_mutated(trial),  # first, while the samples are as they were given
         "shapes_and_statuses": lambda: shapes_and_statuses(trial),
         "deterministic": lambda: same_scores(trial.score(), trial.score(), 0.0, "two equal calls"),
         "permutation_equivariance": lambda: permuted(trial, tolerance),
         "batch_size": lambda: batch_size(trial, tolerance),
-        "nothing_mutated": lambda: nothing_mutated(trial),
         "frozen_state": lambda: frozen_state(trial),
         "invalid_not_zero": lambda: invalid_not_zero(trial),
         "serialisation": lambda: serialisation(trial),
@@ -124,7 +127,7 @@ def same_scores(a: Scores, b: Scores, tolerance: float, what: str) -> None:
 
 def permuted(trial: Trial, tolerance: float) -> None:
     """Rows in another order have the same scores."""
-    order = torch.arange(len(trial.samples)).flip(0).roll(1)
+    order = torch.arange(len(trial.samples)).flip(0).roll(2)
     same_scores(trial.score(trial.samples.take(order)), trial.score().take(order), tolerance, "another order of rows")
 
 
@@ -139,13 +142,13 @@ def batch_size(trial: Trial, tolerance: float) -> None:
 
 def nothing_mutated(trial: Trial) -> None:
     """Samples and state are as they were."""
-    state: State = trial.reward.init()
-    _, state = trial.reward.score(trial.samples, state, trial.context)
-    samples = copy.deepcopy(trial.samples)
-    before = copy.deepcopy(dict(state))
-    trial.reward.score(samples, state, trial.context)
-    if not equal(before, dict(state)):
-        raise CheckFailed("scoring changed the state it was given; return a new one.")
+    samples, state = copy.deepcopy(trial.samples), trial.reward.init()
+    for _ in range(2):  # some states are empty before the first call
+        before = copy.deepcopy(dict(state))
+        _, after = trial.reward.score(samples, state, trial.context)
+        if not equal(before, dict(state)):
+            raise CheckFailed("scoring changed the state it was given; return a new one.")
+        state = after
     for field in ("prompts", "responses", "columns"):
         if repr(getattr(samples, field)) != repr(getattr(trial.samples, field)):
             raise CheckFailed(f"scoring changed samples.{field}; work on a copy.")
@@ -163,7 +166,7 @@ def frozen_state(trial: Trial) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Failing(Reward):
-    """A reward that fails on one row."""
+    """A reward that fails on one row, told by the column ROW, also where it is asked about some rows only."""
 
     reward: Reward
     row: int
@@ -190,13 +193,16 @@ class Failing(Reward):
     def score(self, samples: Samples, state: State, context: Context) -> tuple[Scores, State]:
         """The reward's scores, FAILED on the row."""
         scores, after = self.reward.score(samples, state, context)
-        return Scores({name: failed(c, self.row) for name, c in scores.channels.items()}), after
+        rows = torch.tensor([x == self.row for x in samples.columns.get(ROW, [])], dtype=torch.bool)
+        if not bool(rows.any()):
+            return scores, after
+        return Scores({name: failed(c, rows) for name, c in scores.channels.items()}), after
 
 
-def failed(channel: Channel, row: int) -> Channel:
-    """The channel with one row FAILED."""
+def failed(channel: Channel, rows: torch.Tensor) -> Channel:
+    """The channel with these rows FAILED."""
     status, value = channel.statuses().clone(), channel.value.detach().clone()
-    status[row], value[row] = int(Status.FAILED), float("nan")
+    status[rows], value[rows] = int(Status.FAILED), float("nan")
     return Channel(value, status, channel.spread, channel.note)
 
 
@@ -205,9 +211,10 @@ def invalid_not_zero(trial: Trial) -> None:
     if not isinstance(trial.reward, Node) or isinstance(trial.reward, Leaf):
         raise NotApplicable("it is no composition of rewards")
     whole = trial.score()
+    numbered = trial.samples.with_columns(**{ROW: list(range(len(trial.samples)))})
     for leaf in leaves(trial.reward):
         for row in (0, len(trial.samples) - 1):
-            there = trial.score(reward=replaced(trial.reward, leaf, Failing(leaf, row)))
+            there = trial.score(numbered, replaced(trial.reward, leaf, Failing(leaf, row)))
             for name in whole.names():
                 hurt = bool((there[name].statuses()[row] == int(Status.FAILED)).all())
                 unused = equal(there[name].take(torch.tensor([row])), whole[name].take(torch.tensor([row])))
