@@ -23,7 +23,7 @@ def minibatches(count: int, epochs: int = 1) -> Build:
         raise GuerdonError(f"minibatches: count and epochs must be at least 1, but {count} and {epochs} came.")
 
     def call(batch: Batch, rollout: Rollout) -> Iterator[Batch]:
-        _, block = torch.unique(batch.blocks(), return_inverse=True)
+        _, block = torch.unique(batch.blocks().cpu(), return_inverse=True)
         blocks = int(block.max()) + 1 if len(block) else 0
         for epoch in range(epochs):
             place = torch.empty(blocks, dtype=torch.int64)
@@ -32,7 +32,7 @@ def minibatches(count: int, epochs: int = 1) -> Build:
             )
             part = (place * count).div(max(1, blocks), rounding_mode="floor")[block]
             for k in range(count):
-                rows = (part == k).nonzero()[:, 0]
+                rows = (part == k).nonzero()[:, 0].to(batch.device)
                 if len(rows):
                     yield batch.take(rows)
 
@@ -50,7 +50,7 @@ def best_worst(channel: str | None = None, least: float = 0.0) -> Build:
         winner, loser = extremes(value, rollout.samples.partition("prompt").ids, ok)
         gap = value[winner] - value[loser]
         kept = gap > least
-        pairs = Pairs(winner[kept], loser[kept])
+        pairs = Pairs(winner[kept].to(batch.device), loser[kept].to(batch.device))
         rows = torch.cat([pairs.winner, pairs.loser]).sort().values
         yield replace(batch, pairs=pairs, block=None).take(rows)
 
@@ -69,7 +69,7 @@ def keep_best(k: int = 1, channel: str | None = None, above: float = float("-inf
         order = _sorted(value, ids, ok & (value > above))
         first = torch.searchsorted(ids[order], ids[order], side="left")
         rank = torch.arange(len(order)) - first
-        yield batch.take(order[rank < k].sort().values)
+        yield batch.take(order[rank < k].sort().values.to(batch.device))
 
     return Build(f"keep_best({k})", call)
 

@@ -1,5 +1,6 @@
 """THE loop: source → [sample] → score → credit → advantage → combine → build → update → refresh snapshots."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -216,6 +217,11 @@ class _Loop:
             self.step += 1
             for actor in actors(recipe.snapshots).values():
                 actor.refresh(self.step)
+        if not taken and self.round == 0:
+            warnings.warn(
+                "The first round had nothing to learn from: no pair, or no row with peers (per_start 1?).",
+                stacklevel=2,
+            )
         names = dict.fromkeys(k for m in taken for k in m)
         means = {k: sum(m[k] for m in taken if k in m) / sum(k in m for m in taken) for k in names}
         return {**means, "updates": len(taken), "updates_skipped": skipped}

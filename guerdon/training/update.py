@@ -19,7 +19,7 @@ def parts_of(recipe: Recipe, batch: Batch) -> Sequence[Batch]:
     """This rank's micro-batches."""
     width = batch.steps.mask.shape[1] if batch.steps is not None else 1
     parts = recipe.micro.parts(len(batch), width) * distributed.size()
-    return distributed.share(batch.split(min(parts, len(batch))))
+    return [batch] if parts == 1 else distributed.share(batch.split(min(parts, len(batch))))
 
 
 def gradient(recipe: Recipe, objective: Objective, batch: Batch, samples: Samples, seed: Seed) -> tuple[float, Sums]:

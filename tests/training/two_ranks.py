@@ -3,7 +3,9 @@ weights."""
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -41,7 +43,10 @@ def main() -> None:
     except RewardError as error:  # both ranks hear of it
         told = str(error)
     torch.save({"weights": made.snapshots.module.logits.detach(), "last": last, "error": told}, f"{out}/{rank}.pt")
-    dist.destroy_process_group()
+    # The results are written. Tearing gloo down races with the other rank's exit and may abort the interpreter.
+    with suppress(RuntimeError):
+        dist.barrier()
+    os._exit(0)
 
 
 if __name__ == "__main__":
