@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guerdon.catalogue.direct.frontier import offline_frontier
-from guerdon.catalogue.method import Method
+from guerdon.catalogue.method import REPORTING, Method
 from guerdon.lab.protocol import Claim, Experiment
 from guerdon.objectives import dpo, sft
 
@@ -47,6 +47,7 @@ METHOD = Method(
         run=f"{__name__}:run_one",
         method="dpo",
         grid={"lr": (3e-4, 1e-3)},
+        reporting_seeds=REPORTING,
         sources=(
             "guerdon.catalogue.direct.frontier",
             "guerdon.objectives.pairwise",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from guerdon.audit.best_of_n import best_of_n
-from guerdon.catalogue.method import Method
+from guerdon.catalogue.method import REPORTING, Method
 from guerdon.lab.protocol import Claim, Experiment
 from guerdon.lab.text_gold import HELD_OUT, language
 from guerdon.lab.text_gold.pairs import Annotator
@@ -75,6 +75,7 @@ METHOD = Method(
         ),
         run=f"{__name__}:run_one",
         method="wco",
+        reporting_seeds=REPORTING,
         sources=(
             "guerdon.audit.best_of_n",
             "guerdon.shaping.combine",

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from guerdon.batch import Seed
-from guerdon.catalogue.method import Method
+from guerdon.catalogue.method import REPORTING, Method
 from guerdon.lab.frontier import frontier_metrics
 from guerdon.lab.protocol import Claim, Experiment
 from guerdon.lab.text_gold import TRAINING
@@ -80,6 +80,7 @@ METHOD = Method(
         run=f"{__name__}:run_one",
         method="par",
         grid={"lr": (3e-4,)},
+        reporting_seeds=REPORTING,
         sources=(
             "guerdon.advantages.group",
             "guerdon.shaping.anchored",

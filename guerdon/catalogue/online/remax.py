@@ -9,7 +9,7 @@ from torch import Tensor
 
 from guerdon.advantages import Estimate, remax, rloo, spread
 from guerdon.batch import Batch, Samples
-from guerdon.catalogue.method import Method
+from guerdon.catalogue.method import REPORTING, Method
 from guerdon.lab.protocol import Claim, Experiment
 from guerdon.lab.text_gold import TRAINING, gold_reward, language
 from guerdon.lab.text_gold.pairs import Annotator
@@ -102,6 +102,7 @@ METHOD = Method(
         ),
         run=f"{__name__}:run_one",
         method="remax",
+        reporting_seeds=REPORTING,
         sources=("guerdon.advantages.greedy", "guerdon.objectives.policy", "guerdon.lab.text_gold"),
         budget="100 gradients of 64 sampled responses at each of two policies",
     ),
