@@ -24,6 +24,12 @@ _PUBLIC = {
     "Seed": "guerdon.batch",
     "Status": "guerdon.batch",
     "Steps": "guerdon.batch",
+    "align": "guerdon.verbs",
+    "audit_preferences": "guerdon.audit",
+    "build_report": "guerdon.report",
+    "evaluate": "guerdon.verbs",
+    "read": "guerdon.verbs",
+    "train_reward": "guerdon.verbs",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -197,9 +197,7 @@ def train_reward(
     elif found is not None:
         _print_evaluation("Held-out prompts", found)
     else:
-        _say(
-            "Too few records, or held_out=0: nothing was held out, so nothing is known of its accuracy; use guerdon evaluate."
-        )
+        _say("Nothing was held out (held_out=0, or too few records): judge the model with guerdon evaluate.")
     _report(out)
 
 
@@ -336,8 +334,15 @@ def _print_audit(found: dict[str, Any]) -> None:
         "contradictions",
     )
     examples = found["examples"]
-    rows = [(name.replace("_", " "), found[name], ", ".join(examples.get(name) or ())) for name in counts]
-    show.table("Counts", ("", "count", "where"), rows)
+    rows = [
+        (
+            name.replace("_", " "),
+            found[name],
+            ", ".join(source.rpartition(":")[2] for source in examples.get(name) or ()),
+        )
+        for name in counts
+    ]
+    show.table("Counts", ("", "count", "first found at line"), rows)
     length, baseline, agreement = found["length"], found["baseline"], found["agreement"]
     facts: list[tuple[str, str]] = []
     if length:
@@ -347,7 +352,7 @@ def _print_audit(found: dict[str, Any]) -> None:
         facts.append(("length alone predicts the choice", show.interval(baseline["accuracy"], percent=True)))
     if agreement:
         facts.append(("agreement (Krippendorff's α)", f"{agreement['alpha']:.3f} over {agreement['pairs']} pairs"))
-    facts += [(f"{name}: not known", reason) for name, reason in found["reasons"].items()]
+    facts += [(f"{name.replace('_', ' ')} (not known)", reason) for name, reason in found["reasons"].items()]
     show.table("\nBias and agreement", ("", ""), facts)
 
 

@@ -1,58 +1,50 @@
 """Listing methods and reproducing their claims: thin printing over ``guerdon.catalogue``."""
 
-import dataclasses
-import importlib
 import json as encoder
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from guerdon.catalogue import describe, entries, find, reproduce, search
 from guerdon.cli import show
-from guerdon.errors import GuerdonError
+
+COLUMNS = ("slug", "card", "title", "family", "verdict")
 
 
-def _catalogue() -> Any:
-    try:
-        return importlib.import_module("guerdon.catalogue")
-    except ModuleNotFoundError as error:
-        raise GuerdonError("This build of guerdon has no catalogue of methods.") from error
-
-
-def _plain(entry: Any) -> dict[str, Any]:
-    """What can be shown of an entry: its fields that are data."""
-    if hasattr(entry, "to_dict"):
-        return dict(entry.to_dict())
-    names = [f.name for f in dataclasses.fields(entry)] if dataclasses.is_dataclass(entry) else list(vars(entry))
-    found = {name: getattr(entry, name) for name in names}
-    return {name: value for name, value in found.items() if not callable(value)}
-
-
-def list_methods(name: str | None, search: str | None, json: bool) -> None:
-    """One entry whole, or a line for each that mentions ``search``."""
-    catalogue = _catalogue()
+def list_methods(name: str | None, wanted: str | None, json: bool) -> None:
+    """One entry whole, or a line for each that mentions ``wanted``."""
     if name is not None:
-        found = _plain(catalogue.find(name))
+        found = describe(find(name))
         if json:
-            print(encoder.dumps(found, indent=1, ensure_ascii=False, default=str))
+            _print(found)
         else:
-            show.table(str(found.get("title", name)), ("", ""), [(k, str(v)) for k, v in found.items()])
+            show.table(str(found["title"]), ("", ""), [(k, _text(v)) for k, v in found.items()])
         return
-    every = [_plain(entry) for entry in catalogue.entries()]
-    kept = [e for e in every if search is None or search.lower() in " ".join(map(str, e.values())).lower()]
+    kept = [describe(method) for method in (entries() if wanted is None else search(wanted))]
     if json:
-        print(encoder.dumps(kept, indent=1, ensure_ascii=False, default=str))
+        _print(kept)
     else:
-        columns = ("slug", "card", "title", "family")
-        show.table(f"{len(kept)} methods", columns, [[str(e.get(c, "")) for c in columns] for e in kept])
+        show.table(f"{len(kept)} methods", COLUMNS, [[str(found[c]) for c in COLUMNS] for found in kept])
 
 
 def run_reproductions(names: Sequence[str], smoke: bool, json: bool) -> None:
     """Reproduce each name; raises GuerdonError for one that does not exist before anything runs."""
-    catalogue = _catalogue()
-    for name in names:
-        catalogue.find(name)
-    results = {name: catalogue.reproduce(name, smoke=smoke) for name in names}
+    methods = {name: find(name) for name in names}
+    results = {}
+    for name, method in methods.items():
+        results[name] = reproduce(method, smoke=smoke)
+        if not json:
+            print(f"{name}: {results[name].status}. {results[name].sentence}")
     if json:
-        print(encoder.dumps(results, indent=1, ensure_ascii=False, default=str))
-    else:
-        for name, result in results.items():
-            print(f"{name}: {getattr(result, 'sentence', None) or getattr(result, 'status', result)}")
+        _print({name: asdict(verdict) for name, verdict in results.items()})
+
+
+def _print(value: Any) -> None:
+    print(encoder.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def _text(value: Any) -> str:
+    """A value in one cell; a mapping as 'name: value' lines."""
+    if isinstance(value, Mapping):
+        return "\n".join(f"{k}: {_text(v)}" for k, v in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,10 +1,13 @@
 """``guerdon``: exit code 0 when done, 1 with one sentence where something given cannot be used, 2 for a wrong call,
 130 on Ctrl-C."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 
 from guerdon.errors import GuerdonError
+
+INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     try:
         code = app(args=arguments, prog_name="guerdon", standalone_mode=False)
-        return int(code) if isinstance(code, int) else 0
+        # The parser turns Ctrl-C into this code.
+        return _interrupted(arguments) if code == INTERRUPTED else int(code) if isinstance(code, int) else 0
     except GuerdonError as error:
         return _complain(error, debug)
     except ModuleNotFoundError as error:
@@ -30,9 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"This needs the package {error.name}; install it with: pip install 'guerdon[all]'", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        again = " ".join(["guerdon", *arguments])
-        print(f"\nInterrupted; what was saved is kept. To go on from the last checkpoint: {again}", file=sys.stderr)
-        return 130
+        return _interrupted(arguments)
     except BrokenPipeError:
         return 1
     except Exception as error:
@@ -43,6 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             show()
             return code
         raise
+
+
+def _interrupted(arguments: Sequence[str]) -> int:
+    again = shlex.join(["guerdon", *arguments])
+    print(f"\nInterrupted; what was saved is kept. To go on from the last checkpoint: {again}", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _complain(error: GuerdonError, debug: bool) -> int:

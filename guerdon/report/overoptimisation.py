@@ -71,7 +71,7 @@ def _over_kl(runs: Sequence[Mapping[str, Any]], key: str, grid: Mapping[str, Any
     """Mean and range of the seeds on the arm's KL grid."""
     x = np.asarray(grid["kl"], float)
     y = np.asarray(grid[key], float)
-    return plots.Line(x.tolist(), y.mean(0).tolist(), y.min(0).tolist(), y.max(0).tolist(), dashed=len(runs) == 0)
+    return plots.Line(x.tolist(), y.mean(0).tolist(), y.min(0).tolist(), y.max(0).tolist())
 
 
 def _over_steps(runs: Sequence[Mapping[str, Any]], key: str) -> plots.Line:

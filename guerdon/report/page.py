@@ -36,7 +36,7 @@ td.number,th.number{text-align:right}
 pre,code{font:0.88rem/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 pre{background:var(--card);padding:.7rem .9rem;overflow-x:auto;border-radius:6px;white-space:pre-wrap;
 overflow-wrap:anywhere}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));gap:1rem 1.6rem;
+.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(19.5rem,100%),1fr));gap:1rem 1.6rem;
 align-items:start}
 figure{margin:.6rem 0}figure svg{width:100%;height:auto;display:block}
 figcaption{color:var(--soft);font-size:.9rem;margin-top:.2rem}

@@ -46,7 +46,7 @@ class Line:
     dashed: bool = False
 
 
-def draw(paint: Callable[[Any], None], label: str, width: float = 6.0, height: float = 3.6) -> Markup:
+def draw(paint: Callable[[Any], None], label: str, width: float = 5.2, height: float = 3.3) -> Markup:
     """The SVG that ``paint`` draws on a matplotlib axes; ``label`` is what a screen reader says."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -167,4 +167,4 @@ def bars(
         axes.grid(axis="y", visible=False)
         _finish(axes, x, "", False)
 
-    return draw(paint, f"{x} of {', '.join(values)}", height=max(1.5, 0.45 * len(values) + 0.9))
+    return draw(paint, f"{x} of {', '.join(values)}", height=max(1.5, 0.42 * len(values) + 0.9))

@@ -16,7 +16,7 @@ from guerdon.rewards import Reward
 from guerdon.training import Estimator, Every, Micro, Optim, Progress, Prompts, Recipe, Recorded, by_row, run
 from guerdon.verbs import measure
 from guerdon.verbs import options as schema
-from guerdon.verbs.folder import RunFolder, open_run, write_json
+from guerdon.verbs.folder import RunFolder, open_run, refuse_finished, write_json
 from guerdon.verbs.options import METHODS, ONLINE, AlignOptions
 from guerdon.verbs.preferences import Records, read
 from guerdon.verbs.reward import TINY, check_device, part, thread_count
@@ -103,6 +103,7 @@ def align(
     Raises GuerdonError for bad data, model, reward or option before anything is written.
     """
     chosen = options if options is not None else schema.build(AlignOptions, settings)
+    refuse_finished(out, overwrite)
     job = _job(data, model, method, reward, chosen)
     with thread_count(chosen.threads, job.parameters) as threads:
         recipe = _recipe(job, model)

@@ -61,6 +61,19 @@ class RunFolder:
         write_json(self.file(RECORD), {**record, **more, "status": "finished", "seconds": round(took, 1)})
 
 
+def refuse_finished(out: str | Path | None, overwrite: bool = False) -> None:
+    """Raise GuerdonError at once where ``out`` may not be written, before anything slow is loaded."""
+    if out is None or not Path(out).exists():
+        return
+    path = Path(out)
+    if not path.is_dir():
+        raise GuerdonError(f"{path} is a file; give a folder with --out.")
+    if any(path.iterdir()) and not (path / RECORD).is_file():
+        raise GuerdonError(f"{path} holds files that are no run of guerdon; give another folder with --out.")
+    if (path / RECORD).is_file() and not overwrite and read_json(path / RECORD).get("status") == "finished":
+        raise GuerdonError(f"{path} holds a finished run; give another --out, or --overwrite to replace it.")
+
+
 def open_run(
     out: str | Path, verb: str, config: Mapping[str, Any], command: str | None = None, overwrite: bool = False
 ) -> RunFolder:
@@ -69,10 +82,8 @@ def open_run(
     Nothing finished is ever changed unless ``overwrite``; a folder that holds other things is refused always. Call it
     after all input has been read, so that bad input leaves everything as it was. Raises GuerdonError.
     """
-    path = Path(out)
-    if path.exists() and not path.is_dir():
-        raise GuerdonError(f"{path} is a file; give a folder with --out.")
-    resumed = False
+    refuse_finished(out, overwrite)
+    path, resumed = Path(out), False
     if path.is_dir() and any(path.iterdir()):
         resumed = _may_resume(path, verb, config, overwrite)
         if not resumed:
@@ -99,15 +110,11 @@ def open_run(
 
 def _may_resume(path: Path, verb: str, config: Mapping[str, Any], overwrite: bool) -> bool:
     """True to resume, False to start anew (overwrite); raises where neither is allowed."""
-    if not (path / RECORD).is_file():
-        raise GuerdonError(f"{path} holds files that are no run of guerdon; give another folder with --out.")
     if overwrite:
         return False
     record = read_json(path / RECORD)
     if record.get("verb") != verb:
         raise GuerdonError(f"{path} holds a run of {record.get('verb')!r}; give another folder with --out.")
-    if record.get("status") == "finished":
-        raise GuerdonError(f"{path} holds a finished run; give another --out, or --overwrite to replace it.")
     other = differing(record.get("config", {}), json.loads(json.dumps(config, default=str)))
     if other:
         raise GuerdonError(

@@ -8,7 +8,7 @@ from typing import Any
 from guerdon.audit import PreferenceAudit, audit_preferences
 from guerdon.batch import Preference
 from guerdon.data import ReadReport, read_preferences
-from guerdon.verbs.folder import open_run, write_json
+from guerdon.verbs.folder import open_run, refuse_finished, write_json
 
 Records = Sequence[Preference]
 
@@ -44,6 +44,7 @@ def audit(
     data: records, or a file (then defects that training would refuse are counted here). measure, unit: how responses
     are measured. out: a folder for ``audit.json``. Raises DataError for a file that cannot be read.
     """
+    refuse_finished(out, overwrite)
     read_report: ReadReport | None = None
     if isinstance(data, str | Path):
         records, read_report = read_preferences(data, format, on_error, strict_pairs=False)

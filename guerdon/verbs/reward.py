@@ -24,7 +24,7 @@ from guerdon.rewards.models import ScalarRewardModel, TextScorer, load_embedder
 from guerdon.rewards.models import load_model as load_saved
 from guerdon.training.reward_models import Progress, fit_embedding_head, fit_scalar_model, pair_scores
 from guerdon.verbs import options as schema
-from guerdon.verbs.folder import open_run, read_json, write_json
+from guerdon.verbs.folder import open_run, read_json, refuse_finished, write_json
 from guerdon.verbs.options import RewardOptions
 from guerdon.verbs.preferences import Records, read
 
@@ -83,6 +83,7 @@ def train_reward(
     """
     chosen = options if options is not None else schema.build(RewardOptions, settings)
     dtype, seed = dtype_named(chosen.dtype), Seed(chosen.seed).child("reward")
+    refuse_finished(out, overwrite)
     check_device(chosen.device)
     records = read(data) if isinstance(data, str | Path) else list(data)
     train, test = part(records, chosen.held_out, chosen.seed)

@@ -7,7 +7,7 @@ from typing import Any
 
 from guerdon.batch import Message, Preference, Samples, Scores, Seed
 from guerdon.data import encode_prompt
-from guerdon.errors import GuerdonError
+from guerdon.errors import GuerdonError, RewardError
 from guerdon.rewards import Combine, Context, Reward, State
 from guerdon.rewards.models import ModelReward, TextScorer
 from guerdon.shaping import mean, mean_minus_std, minimum, relative
@@ -64,9 +64,15 @@ class OnMessages(Reward):
         return self.reward.init()
 
     def score(self, samples: Samples, state: State, context: Context) -> tuple[Scores, State]:
-        """The inner reward's scores."""
+        """The inner reward's scores. Raises RewardError, naming the reward, where it raises anything else."""
         said = [text.strip() for text in samples.texts()]
-        return self.reward.score(replace(samples, prompts=samples.column(MESSAGES), responses=said), state, context)
+        read = replace(samples, prompts=samples.column(MESSAGES), responses=said)
+        try:
+            return self.reward.score(read, state, context)
+        except GuerdonError:
+            raise
+        except Exception as error:
+            raise RewardError(f"The reward {self.name!r} raised {type(error).__name__}: {error}.") from error
 
 
 def as_reward(given: RewardLike, device: str = "cpu") -> Reward:

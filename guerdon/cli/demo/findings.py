@@ -11,14 +11,19 @@ from guerdon.cli.demo.study import ARMS, DPO, PAR, PENALTY, PESSIMISTIC, RAW
 from guerdon.lab.stats import paired_interval
 
 RULE = (
-    "Rule: over-optimisation has set in where gold, smoothed over 7 steps, peaks, if afterwards it falls by more than four "
-    "standard errors of a smoothed point while the learned reward goes on rising. KL is exact over the vocabulary at the "
-    "sampled steps; gold and proxy are means over the very samples trained on. The peak of a noisy curve lies a little too "
+    "Rule: over-optimisation has set in where gold, smoothed over 7 steps, peaks, if afterwards it falls by more "
+    "than four "
+    "standard errors of a smoothed point while the learned reward goes on rising. KL is exact over the vocabulary at "
+    "the "
+    "sampled steps; gold and proxy are means over the very samples trained on. The peak of a noisy curve lies a "
+    "little too "
     "high."
 )
 EQUAL_RULE = (
-    "Gold where each run first reaches that KL, mean of the seeds, and differences paired by seed with their 95 % t-interval "
-    "(not corrected for their number). At equal steps whatever shrinks the reward moves less and looks better; at equal KL it "
+    "Gold where each run first reaches that KL, mean of the seeds, and differences paired by seed with their 95 % "
+    "t-interval "
+    "(not corrected for their number). At equal steps whatever shrinks the reward moves less and looks better; at "
+    "equal KL it "
     "does not."
 )
 Seeds = Sequence[Mapping[str, Any]]
@@ -117,7 +122,8 @@ def sentences(stored: Mapping[str, Any]) -> list[str]:
     said.append(_penalty(stored))
     start, dpo = stored["held_out"]["start"], stored["held_out"][DPO]
     said.append(
-        f"DPO on the same pairs ends at gold {dpo['gold']:.2f} on held-out prompts (start {start['gold']:.2f}) at KL {dpo['kl']:.1f}."
+        f"DPO on the same pairs ends at gold {dpo['gold']:.2f} on held-out prompts (start {start['gold']:.2f}) at KL "
+        f"{dpo['kl']:.1f}."
     )
     return said
 
@@ -125,39 +131,45 @@ def sentences(stored: Mapping[str, Any]) -> list[str]:
 def _raw(raw: Mapping[str, Any]) -> str:
     if not raw["seeds_found"]:
         return (
-            f"With the raw reward no over-optimisation is seen in {raw['seeds']} seeds: gold goes from {raw['gold_start']:.2f} to "
+            f"With the raw reward no over-optimisation is seen in {raw['seeds']} seeds: gold goes from "
+            f"{raw['gold_start']:.2f} to "
             f"{raw['gold_end']:.2f}; a longer run might show it."
         )
     low, high = raw["kl_range"]
     return (
-        f"With the raw reward over-optimisation sets in in {raw['seeds_found']} of {raw['seeds']} seeds, at KL {raw['kl']:.1f} "
-        f"(range {low:.1f} to {high:.1f}): gold rises from {raw['gold_start']:.2f} to {raw['gold_peak']:.2f}, then falls to "
-        f"{raw['gold_end']:.2f}, while the learned reward rises by another {raw['proxy_rise']:.2f} standard deviations."
+        f"With the raw reward over-optimisation is seen in {raw['seeds_found']} of {raw['seeds']} seeds, at KL "
+        f"{raw['kl']:.1f} "
+        f"(range {low:.1f} to {high:.1f}): gold rises from {raw['gold_start']:.2f} to {raw['gold_peak']:.2f}, then "
+        f"falls to "
+        f"{raw['gold_end']:.2f}, while the learned reward rises by another {raw['proxy_rise']:.2f} standard "
+        f"deviations."
     )
 
 
 def _shaped(stored: Mapping[str, Any], arm: str) -> str:
     mine = stored["onset"][arm]
-    state = f"sets in in {mine['seeds_found']} of {mine['seeds']} seeds" if mine["seeds_found"] else "is not seen"
-    text = f"With {arm} it {state} and gold ends at {mine['gold_end']:.2f}."
+    state = f"is seen in {mine['seeds_found']} of {mine['seeds']} seeds" if mine["seeds_found"] else "is not seen"
+    text = f"With {arm} over-optimisation {state} and gold ends at {mine['gold_end']:.2f}."
     equal = stored["equal"]
     gaps = [(k, g) for k, g in zip(equal["kl"], equal["difference"][arm], strict=True) if g["mean"] is not None]
     if not gaps:
         return text + " The runs share no range of KL, so nothing can be said at equal KL."
-    better = [k for k, g in gaps if g["low"] > 0]
-    worse = [k for k, g in gaps if g["high"] < 0]
     last, gap = gaps[-1]
-    end = f"at KL {last:.1f} it has {gap['mean']:+.2f} gold against raw (95 % interval {gap['low']:.2f} to {gap['high']:.2f})"
-    if better and not worse:
-        return f"{text} At equal KL it is better than raw at {len(better)} of {len(gaps)} points; {end}."
-    if worse and not better:
-        return f"{text} At equal KL it is worse than raw at {len(worse)} of {len(gaps)} points; {end}."
-    return f"{text} At equal KL no clear difference from raw is seen; {end}."
+    if gap["low"] > 0:
+        verdict = "better than the raw reward"
+    else:
+        verdict = "worse than the raw reward" if gap["high"] < 0 else "no difference that these seeds can show"
+    return (
+        f"{text} At KL {last:.1f}, the largest that all these runs reach, its gold differs from raw's by "
+        f"{gap['mean']:+.2f} (95 % interval {gap['low']:.2f} to {gap['high']:.2f}): {verdict}."
+    )
 
 
 def _penalty(stored: Mapping[str, Any]) -> str:
     raw, mine = stored["held_out"][RAW], stored["held_out"][PENALTY]
     return (
-        f"The plain remedy, {PENALTY}, stops at KL {mine['kl']:.1f} instead of {raw['kl']:.1f} and ends at gold {mine['gold']:.2f} "
-        f"instead of {raw['gold']:.2f} on held-out prompts: staying close is the baseline that any shaping has to beat."
+        f"The plain remedy, {PENALTY}, stops at KL {mine['kl']:.1f} instead of {raw['kl']:.1f} and ends at gold "
+        f"{mine['gold']:.2f} "
+        f"instead of {raw['gold']:.2f} on held-out prompts: staying close is the baseline that any shaping has to "
+        f"beat."
     )

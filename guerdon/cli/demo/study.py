@@ -55,7 +55,9 @@ FAST = Size(seeds=2, warm_up=120, pairs=400, held_out=0.25, members=2, rounds=14
 
 
 def run_seed(seed: int, size: Size, folder: Path, first: bool, say: Say) -> dict[str, Any]:
-    """Everything of one seed: {'arms': {name: curves}, 'held_out': {name: measures}}; the first seed also leaves its files."""
+    """Everything of one seed: {'arms': {name: curves}, 'held_out': {name: measures}}; the first seed also leaves its
+    files.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the standard deviation over no member
         bed = build(seed, Condition(Annotator(pairs=size.pairs, flips=0.25), members=0, warm_up_steps=size.warm_up))

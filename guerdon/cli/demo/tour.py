@@ -18,8 +18,10 @@ from guerdon.report import build_report
 from guerdon.verbs.folder import RunFolder, open_run, read_json, write_json
 
 LEAD = (
-    "A tiny language model answers prompts of a small invented language. A hidden gold reward says how good an answer really is; "
-    "training sees only noisy comparisons. So one can watch a policy please the learned reward and see what that is worth."
+    "A tiny language model answers prompts of a small invented language. A hidden gold reward says how good an "
+    "answer really is; "
+    "training sees only noisy comparisons. So one can watch a policy please the learned reward and see what that is "
+    "worth."
 )
 PARTS = {"policies": "1 policies and preferences", "reward models": "2 reward models", "alignment": "3 alignment"}
 _channel: Any = None
@@ -30,8 +32,8 @@ def run_demo(
 ) -> Path:
     """Do the main job on the embedded lab and return the path of the report.
 
-    Seeds run side by side in two processes of one thread each; a seed that is finished is not run again, so an interrupted demo
-    goes on where it stopped.
+    Seeds run side by side in two processes of one thread each; a seed that is finished is not run again, so an
+    interrupted demo goes on where it stopped.
     """
     size = FAST if fast else FULL
     folder = open_run(out, "demo", {"fast": fast, "seed": seed, **asdict(size)}, command, overwrite)
