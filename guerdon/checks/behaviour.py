@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from guerdon.checks.case import Case, Move, NotApplicable, names
@@ -28,14 +27,10 @@ def _constants(case: Case, move: Move, name: str) -> Tensor | float:
     if move.per == "all":
         return 0.75
     demand(case.groups is not None, case, "it is said to move by group but names no group ids.")
-    ids = case.inputs[case.groups].to(torch.float64)  # type: ignore[index]
-    x = case.inputs[name]
-    constant = (0.75 + 1.25 * ids).to(x.dtype)
-    return (
-        constant
-        if constant.shape == x.shape
-        else constant.reshape(*constant.shape, *(1 for _ in x.shape[constant.ndim :]))
-    )
+    ids, x = case.inputs[case.groups], case.inputs[name]  # type: ignore[index]
+    shape, axis = [1] * x.ndim, case.rows.get(name, 0)
+    shape[axis : axis + ids.ndim] = list(ids.shape)
+    return (0.75 + 1.25 * ids).to(x.dtype).reshape(shape)
 
 
 def scale_behaviour(case: Case) -> None:

@@ -115,6 +115,7 @@ PER_CHANNEL = [
         groups="ids",
         split="groups",
         effects={"estimator": dr},
+        moves=STAYS,
     ),
     channels(
         advantages.gdpo,
@@ -132,6 +133,7 @@ PER_CHANNEL = [
         masks={"usable": ("reward",)},
         valid=("usable",),
         rows={"reward": 1, "ids": 0, "usable": 0},
+        moves=(Move(("reward",), 0.0),),
     ),
     replace(
         channels(advantages.gdpo, axis=0),
@@ -140,6 +142,7 @@ PER_CHANNEL = [
         inputs={"reward": CHANNELS, "ids": IDS, "mask": MASK},
         masks={"mask": ()},
         rows={"reward": 1, "ids": 0, "mask": 0},
+        moves=(Move(("reward",), 0.0),),
         steps={"mask": 1},
         step_axis=1,
     ),
@@ -202,6 +205,7 @@ ALONG = [
         {"reward": STEP_REWARD, "value": VALUE, "mask": MASK, "terminated": torch.ones(ROWS, dtype=torch.bool)},
         function=advantages.gae,
         padding={"terminated": True},
+        degrees=(Degree(("reward", "value"), 1.0),),
     ),
     along(
         "advantages.remax",
@@ -221,6 +225,8 @@ ALONG = [
         masks={"mask": ("step_reward",), "ok": ("reward", "greedy", "step_reward")},
         valid=("ok",),
         effects={"step_credit": "to_go"},
+        moves=(Move(("reward", "greedy"), 0.0),),
+        degrees=(Degree(("reward", "greedy", "step_reward"), 1.0),),
         function=advantages.remax,
     ),
     along(
@@ -229,6 +235,7 @@ ALONG = [
         {"x": STEP_REWARD, "mask": MASK},
         split=None,
         moves=(Move(("x",), 0.0),),
+        degrees=(Degree(("x",), 0.0),),
         effects={"centre": False, "correction": 0, "eps": 0.1},
         function=advantages.whiten,
     ),
@@ -237,6 +244,7 @@ ALONG = [
         lambda x, mask: advantages.whiten(x, mask, eps=0.0),
         {"x": STEP_REWARD, "mask": MASK},
         split=None,
+        moves=(Move(("x",), 0.0),),
         degrees=(Degree(("x",), 0.0),),
         function=advantages.whiten,
     ),
@@ -259,7 +267,7 @@ ALONG = [
         valid=("ok",),
         groups="ids",
         split="groups",
-        moves=(Move(("outcome",), 0.0, "group"),),
+        moves=(Move(("outcome",), 0.0, "group"), Move(("token_reward",), 0.0, "group")),
         degrees=(Degree(("outcome", "token_reward"), 1.0),),
         effects={"gamma": 0.9, "process_weight": 0.0, "outcome_weight": 5.0, "bounded": True},
         limits=(

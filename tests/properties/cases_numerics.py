@@ -96,7 +96,11 @@ DIVERGENCES = [
     pair_case(divergences.chi_squared, LOGS, domain={"logp": (-40.0, 0.0), "logq": (-40.0, 0.0)}),
     pair_case(divergences.total_variation, LOGS),
     pair_case(
-        divergences.occupancy_divergence, OCCUPANCY, options={"of": ALPHA}, effects={"of": divergences.generator("js")}
+        divergences.occupancy_divergence,
+        OCCUPANCY,
+        degrees=(Degree(("d_pi", "d_ref"), 1.0),),
+        options={"of": ALPHA},
+        effects={"of": divergences.generator("js")},
     ),
     pair_case(divergences.occupancy_kl, OCCUPANCY, degrees=(Degree(("d_pi", "d_ref"), 1.0),)),
     pair_case(divergences.occupancy_chi2, OCCUPANCY, degrees=(Degree(("d_pi", "d_ref"), 1.0),)),
@@ -108,7 +112,7 @@ DIVERGENCES = [
         moves=(Move(("mean_p", "mean_q"), 0.0),),
         degrees=(Degree(("mean_p", "mean_q", "std_p", "std_q"), 0.0),),
     ),
-    estimate("k1", "pathwise", degrees=(Degree(("log_ratio",), 1.0),), domain={}),
+    estimate("k1", "pathwise", moves=(Move(("log_ratio",), 1.0),), degrees=(Degree(("log_ratio",), 1.0),), domain={}),
     estimate("k2", "pathwise", degrees=(Degree(("log_ratio",), 2.0),), domain={}, effects={"gradient": "score"}),
     estimate("k3", "pathwise", effects={"gradient": "k2"}),
     estimate("k3", "none", effects={"clamp_ratio": 0.1, "clamp_value": 0.05}),

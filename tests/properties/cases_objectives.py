@@ -115,6 +115,7 @@ def token_weights(batch: Batch, sign: int) -> Tensor:
 
 
 REDUCTIONS = {"reduction": objectives.sequence_mean()}
+IN_LOGP = (Degree(("steps.logp.policy",), 1.0),)
 PAIRED = (Move(LOGS, 0.0),)
 
 PAIRWISE = [
@@ -141,18 +142,31 @@ PAIRWISE = [
     built(
         objectives.pairwise,
         {"score": objectives.log_ratio(), "contrast": objectives.logistic()},
-        {
+        moves=PAIRED,
+        effects={
             "score": objectives.mean_log_ratio(),
             "contrast": objectives.hinge(),
             "side": lambda z, sign: 2.0 * z,
             "weight": lambda batch, pairs: 1.0 + torch.arange(len(pairs)),
         },
     ),
-    built(contrasted(objectives.logistic), effects={"margin": 0.5, "smoothing": 0.2}, function=objectives.logistic),
-    built(contrasted(objectives.hinge), effects={"margin": 3.0}, function=objectives.hinge),
-    built(contrasted(objectives.squared), {"target": 0.5}, {"target": 2.0}, function=objectives.squared),
-    built(scored(objectives.log_ratio), effects={"to": "old", "of": "guide"}, function=objectives.log_ratio),
-    built(scored(objectives.mean_log_ratio), effects={"to": "old", "of": "guide"}, function=objectives.mean_log_ratio),
+    built(
+        contrasted(objectives.logistic),
+        effects={"margin": 0.5, "smoothing": 0.2},
+        function=objectives.logistic,
+        moves=PAIRED,
+    ),
+    built(contrasted(objectives.hinge), effects={"margin": 3.0}, function=objectives.hinge, moves=PAIRED),
+    built(contrasted(objectives.squared), {"target": 0.5}, {"target": 2.0}, function=objectives.squared, moves=PAIRED),
+    built(
+        scored(objectives.log_ratio), effects={"to": "old", "of": "guide"}, function=objectives.log_ratio, moves=PAIRED
+    ),
+    built(
+        scored(objectives.mean_log_ratio),
+        effects={"to": "old", "of": "guide"},
+        function=objectives.mean_log_ratio,
+        moves=PAIRED,
+    ),
     built(scored(objectives.mean_logprob), effects={"of": "guide"}, function=objectives.mean_logprob),
     built(
         scored(objectives.weighted_log_ratio),
@@ -171,6 +185,7 @@ PAIRWISE = [
         {"factor": 0.5, "score": objectives.log_ratio()},
         {"factor": 2.0, "score": objectives.mean_log_ratio()},
         function=objectives.scaled,
+        moves=PAIRED,
     ),
 ]
 
@@ -203,6 +218,7 @@ POLICY = [
     built(
         lambda: objectives.clipped(level="sequence", reduction=objectives.sequence_sum()),
         name="objectives.clipped[sequence]",
+        degrees=(Degree(("advantages.total",), 1.0),),
         function=objectives.clipped,
         domain=APART,
         moves=(Move(("steps.logp.policy", "steps.logp.old"), 0.0),),
@@ -228,10 +244,10 @@ POLICY = [
         limits=(Limit({"sign": -1.0, "per": "token"}, loss_of(objectives.sft(), "steps.logp.guide"), "sft"),),
         degrees=(Degree(("steps.logp.policy",), 1.0),),
     ),
-    built(objectives.sft, effects={"rows": "winner"}),
-    built(reduced(objectives.token_mean), function=objectives.token_mean),
-    built(reduced(objectives.sequence_mean), function=objectives.sequence_mean),
-    built(reduced(objectives.sequence_sum), effects={"scale": 3.0}, function=objectives.sequence_sum),
+    built(objectives.sft, effects={"rows": "winner"}, degrees=IN_LOGP),
+    built(reduced(objectives.token_mean), function=objectives.token_mean, degrees=IN_LOGP),
+    built(reduced(objectives.sequence_mean), function=objectives.sequence_mean, degrees=IN_LOGP),
+    built(reduced(objectives.sequence_sum), effects={"scale": 3.0}, function=objectives.sequence_sum, degrees=IN_LOGP),
 ]
 
 CASES = [*PAIRWISE, *POLICY]

@@ -125,6 +125,7 @@ CASES = [
         differentiable=("scores",),
         rows={"scores": 0, "ranking": 0, "mask": 0},
         split="rows",
+        moves=(Move(("scores",), 0.0),),
         limits=(
             Limit(
                 {},

@@ -82,6 +82,7 @@ def weighted_parts(loss: Tensor, weight: Tensor) -> Tensor:
 
 
 STAYS = (Move(("x",), 0.0, "group"),)
+FOLLOWS = (Move(("x",), 1.0),)
 SCALE_FREE = {"degrees": (Degree(("x",), 0.0),)}
 WEIGHT = torch.tensor([1.0, 0.0, 2.0, 0.5, 1.0, 1.0, 0.0, 2.0, 1.5, 1.0])
 DECAY = unit(ROWS, STEPS, seed=1)
@@ -180,7 +181,7 @@ CASES = [
     without_x(group_case(reduce.group_count), reduce.group_count),
     group_case(reduce.group_sum),
     group_case(reduce.group_mean),
-    group_case(reduce.group_std, effects={"correction": 0}),
+    group_case(reduce.group_std, effects={"correction": 0}, moves=STAYS),
     group_case(reduce.group_min),
     group_case(reduce.group_max),
     group_case(
@@ -195,12 +196,13 @@ CASES = [
     group_case(reduce.group_rank, **SCALE_FREE, moves=STAYS, differentiable=()),
     without_x(per_group_case(reduce.per_group_count), reduce.per_group_count),
     per_group_case(reduce.per_group_sum),
-    per_group_case(reduce.per_group_mean),
+    per_group_case(reduce.per_group_mean, moves=FOLLOWS),
     per_group_case(reduce.per_group_std, effects={"correction": 0}, moves=STAYS),
-    per_group_case(reduce.per_group_min),
-    per_group_case(reduce.per_group_max),
+    per_group_case(reduce.per_group_min, moves=FOLLOWS),
+    per_group_case(reduce.per_group_max, moves=FOLLOWS),
     per_group_case(
         reduce.per_group_quantile,
+        moves=FOLLOWS,
         options={"q": 0.3},
         effects={"q": 0.9},
         limits=(

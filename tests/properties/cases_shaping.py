@@ -25,6 +25,7 @@ SAMPLES = Samples(
 CHANNEL = Channel(torch.where(OK, VALUE, torch.nan), STATUS)
 STAYS = (Move(("value",), 0.0, "group"),)
 NEVER_MOVES = (Move(("value",), 0.0),)
+NO_DEGREE = (Degree(("value",), 0.0),)
 FIRST_DEGREE = (Degree(("value",), 1.0),)
 
 
@@ -68,17 +69,18 @@ TRANSFORMS = [
         shaping.zscore,
         effects={"partition": "batch", "eps": 0.3, "correction": 0},
         moves=STAYS,
-        limits=(),
+        degrees=NO_DEGREE,  # up to ε, 1e-6 of a deviation
     ),
-    transformed(shaping.zscore, {"partition": "running", "eps": 0.0}, moves=NEVER_MOVES, **ALL_ROWS),
+    transformed(shaping.zscore, {"partition": "running", "eps": 0.0}, moves=NEVER_MOVES, degrees=NO_DEGREE, **ALL_ROWS),
     transformed(
         shaping.minmax,
         {"partition": "prompt"},
         {"partition": "batch"},
-        moves=(Move(("value",), 0.0, "group"),),
+        moves=STAYS,
+        degrees=NO_DEGREE,
     ),
-    transformed(shaping.minmax, {"partition": "running"}, moves=NEVER_MOVES, **ALL_ROWS),
-    transformed(shaping.running_clip, effects={"width": 0.5, "correction": 0}, **ALL_ROWS),
+    transformed(shaping.minmax, {"partition": "running"}, moves=NEVER_MOVES, degrees=NO_DEGREE, **ALL_ROWS),
+    transformed(shaping.running_clip, effects={"width": 0.5, "correction": 0}, degrees=FIRST_DEGREE, **ALL_ROWS),
     transformed(
         shaping.affine,
         effects={"factor": 2.0, "offset": 1.0},
@@ -87,7 +89,12 @@ TRANSFORMS = [
         **BY_ROW,
     ),
     transformed(
-        shaping.scale, {"factor": 2.0}, {"factor": 3.0}, (replace(UNCHANGED, options={"factor": 1.0}),), **BY_ROW
+        shaping.scale,
+        {"factor": 2.0},
+        {"factor": 3.0},
+        (replace(UNCHANGED, options={"factor": 1.0}),),
+        degrees=FIRST_DEGREE,
+        **BY_ROW,
     ),
     transformed(
         shaping.offset, {"amount": 2.0}, {"amount": 3.0}, (replace(UNCHANGED, options={"amount": 0.0}),), **BY_ROW
