@@ -1,4 +1,4 @@
-"""The main job from end to end on tiny random models: every verb, both offline and both online methods, LoRA, resume."""
+"""The main job from end to end on tiny random models: every verb, offline and online methods, LoRA, resume."""
 
 import json
 from pathlib import Path

@@ -21,6 +21,7 @@ from guerdon.lab.text_gold.recipes import online, preference
 from guerdon.lab.text_gold.testbed import Bed, Condition, build
 from guerdon.reduce import total
 from guerdon.rewards import Context, Reward
+from guerdon.rewards.models import ScalarRewardModel
 from guerdon.shaping import mean_minus_std, relative
 from guerdon.training import Every, Recipe, Round, run
 from guerdon.training.reward_models import fit_scalar_model
@@ -97,12 +98,11 @@ def _preferences(bed: Bed, size: Size, folder: Path, first: bool, say: Say) -> t
     return replace(bed, pairs=GoldPairs(bed.pairs.samples, pairs, bed.pairs.gold, bed.pairs.flipped[kept])), test
 
 
-class Ensemble(torch.nn.Module):
+class Ensemble:
     """K models that were trained apart, as one text scorer."""
 
-    def __init__(self, models: Sequence[Any]) -> None:
-        super().__init__()
-        self.models = torch.nn.ModuleList(models)
+    def __init__(self, models: Sequence[ScalarRewardModel]) -> None:
+        self.models = list(models)
 
     @property
     def members(self) -> int:
