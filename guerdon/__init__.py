@@ -29,6 +29,7 @@ _PUBLIC = {
     "build_report": "guerdon.report",
     "evaluate": "guerdon.verbs",
     "read": "guerdon.verbs",
+    "split": "guerdon.verbs",
     "train_reward": "guerdon.verbs",
 }
 

@@ -19,9 +19,9 @@ Curve = np.ndarray | Sequence[float]
 class Onset:
     """Where over-optimisation set in.
 
-    found: whether it did. index, kl: the step of the smoothed gold's peak and the KL there. gold_start, gold_end: mean of
-    the first and of the last window; drop = gold_peak − gold_end. proxy_rise: mean proxy of the last window minus the
-    smoothed proxy at the gold peak. threshold: the least drop that counts.
+    found: whether it did. index, kl: the step of the smoothed gold's peak and the KL there. gold_start, gold_end:
+    mean of the first and of the last window; drop = gold_peak − gold_end. proxy_rise: mean proxy of the last window
+    minus the smoothed proxy at the gold peak. threshold: the least drop that counts.
     """
 
     found: bool

@@ -66,6 +66,13 @@ class PreferenceAudit:
     reasons: dict[str, str]
     examples: dict[str, tuple[str, ...]]
 
+    def __str__(self) -> str:
+        length = "" if self.baseline is None else f"; length alone predicts {self.baseline.accuracy} of them"
+        return (
+            f"{self.comparisons} comparisons on {self.prompts} prompts: {self.ties} ties, {self.empty} empty "
+            f"responses, {self.identical} identical, {self.duplicates} duplicates, {self.contradictions} contradictions{length}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists and numbers, ready for JSON."""
         return asdict(self)

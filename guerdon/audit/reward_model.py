@@ -54,6 +54,12 @@ class RewardModelReport:
     chosen_longer: Interval | None
     chosen_shorter: Interval | None
 
+    def __str__(self) -> str:
+        return (
+            f"{self.pairs} pairs: accuracy {self.accuracy}, ECE {self.ece:.3f}, Brier {self.brier:.3f}, "
+            f"log loss {self.log_loss:.3f} nats"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists and numbers, ready for JSON."""
         return asdict(self)

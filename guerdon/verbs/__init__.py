@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from guerdon.verbs.alignment import Aligned, align
-    from guerdon.verbs.preferences import audit, read
+    from guerdon.verbs.preferences import audit, read, split
     from guerdon.verbs.reward import evaluate, train_reward
 
-__all__ = ["Aligned", "align", "audit", "evaluate", "read", "train_reward"]
+__all__ = ["Aligned", "align", "audit", "evaluate", "read", "split", "train_reward"]
 
-_MODULES = {"Aligned": "alignment", "align": "alignment", "audit": "preferences", "read": "preferences"}
+_MODULES = {
+    "Aligned": "alignment",
+    "align": "alignment",
+    "audit": "preferences",
+    "read": "preferences",
+    "split": "preferences",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,6 @@ import torch
 
 from guerdon import advantages, objectives
 from guerdon.batch import Pairs, Preference, Samples, Seed
-from guerdon.data import encode, token_rows
 from guerdon.errors import DataError, GuerdonError
 from guerdon.rewards import Reward
 from guerdon.training import Estimator, Every, Micro, Optim, Progress, Prompts, Recipe, Recorded, by_row, run
@@ -22,7 +21,7 @@ from guerdon.verbs.preferences import Records, read
 from guerdon.verbs.reward import TINY, check_device, part, thread_count
 from guerdon.verbs.signal import MESSAGES, RewardLike, Starts, combined, draw, shaped
 from guerdon.worlds import AdapterOff, Frozen, Sampling, Snapshots
-from guerdon.worlds.text import Lora, TextWorld, load_policy
+from guerdon.worlds.text import Lora, TextWorld, encode, load_policy, pad_rows
 
 ANCHORS = 4
 """Responses of the start a prompt that PAR compares with."""
@@ -246,7 +245,13 @@ def pairs_of(records: Records, tokenizer: Any, context: int | None, per_round: i
     if not found:
         raise DataError("Comparisons were expected, but the records hold none; give chosen and rejected responses.")
     encoded = [
-        encode(r.prompt, r.responses[i], tokenizer, context, source=f"{r.source or 'a record'}, response {i + 1}")
+        encode(
+            tokenizer,
+            r.prompt,
+            r.responses[i],
+            max_length=context,
+            source=f"{r.source or 'a record'}, response {i + 1}",
+        )
         for r, i in rows
     ]
     winner, loser, preferred, weight = zip(*found, strict=True)
@@ -257,7 +262,7 @@ def pairs_of(records: Records, tokenizer: Any, context: int | None, per_round: i
         weight=torch.tensor(weight, dtype=torch.float32),
     )
     samples = Samples(
-        token_rows(encoded, tokenizer),
+        pad_rows(encoded, tokenizer),
         [r.prompt_text for r, _ in rows],
         [r.response_text(i) for r, i in rows],
         terminated=torch.ones(len(rows), dtype=torch.bool),

@@ -7,7 +7,7 @@ from typing import Any
 
 from guerdon.audit import PreferenceAudit, audit_preferences
 from guerdon.batch import Preference
-from guerdon.data import ReadReport, read_preferences
+from guerdon.data import ReadReport, read_preferences, split_preferences
 from guerdon.verbs.folder import open_run, refuse_finished, write_json
 
 Records = Sequence[Preference]
@@ -25,6 +25,11 @@ def read(
     if report.skipped and log is not None:
         log(f"{len(report.skipped)} records skipped; the first: {report.skipped[0][1]}")
     return records
+
+
+def split(data: Records, held_out: int | float = 0.2, seed: int = 0) -> tuple[list[Preference], list[Preference]]:
+    """(train, held out): records of one prompt fall on one side. held_out: how many, or their share in (0, 1)."""
+    return split_preferences(data, held_out, seed)
 
 
 def audit(

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from guerdon.batch import Message, Preference, Samples, Scores, Seed
-from guerdon.data import encode_prompt
 from guerdon.errors import GuerdonError, RewardError
 from guerdon.rewards import Combine, Context, Reward, State
 from guerdon.rewards.models import ModelReward, TextScorer
@@ -14,7 +13,7 @@ from guerdon.shaping import mean, mean_minus_std, minimum, relative
 from guerdon.verbs.options import AlignOptions
 from guerdon.verbs.reward import load_reward_model
 from guerdon.worlds import Actors, Sampling
-from guerdon.worlds.text import TextWorld
+from guerdon.worlds.text import TextWorld, encode_prompt
 
 MESSAGES = "messages"
 """The column that carries a record's own prompt; ``Samples.prompts`` are the token ids the policy was given."""
@@ -39,7 +38,7 @@ class Starts:
         """The different prompts of the records, in order; of one longer than ``room`` tokens the end is kept."""
         found: dict[tuple[int, ...], Sequence[Message]] = {}
         for record in records:
-            ids = encode_prompt(record.prompt, tokenizer)
+            ids = encode_prompt(tokenizer, record.prompt)
             found.setdefault(ids if room is None else ids[-room:], record.prompt)
         return Starts([list(ids) for ids in found], list(found.values()))
 

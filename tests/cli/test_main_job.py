@@ -135,12 +135,12 @@ def test_the_chat_template_is_honoured(llama: Path, gpt2: Path) -> None:
 
 
 def test_ten_lines_of_python(trained: Path, llama: Path, tmp_path: Path) -> None:
-    pairs = guerdon.read(trained / "prefs.jsonl")
-    assert guerdon.audit_preferences(pairs).comparisons == 40
-    reward = guerdon.train_reward(pairs[:30], model=llama, epochs=1)
-    assert 0 <= guerdon.evaluate(reward, pairs[30:]).accuracy.estimate <= 1
+    train, held_out = guerdon.split(guerdon.read(trained / "prefs.jsonl"), held_out=0.25, seed=0)
+    assert str(guerdon.audit_preferences(train)).startswith("30 comparisons on 30 prompts")
+    reward = guerdon.train_reward(train, model=llama, epochs=1)
+    assert str(guerdon.evaluate(reward, held_out)).startswith("10 pairs: accuracy")
     done = guerdon.align(
-        pairs, llama, "dpo", reward=reward, out=tmp_path / "a", rounds=1, **{"sampling.limit": 4, "optim.lr": 1e-3}
+        train, llama, "dpo", reward=reward, out=tmp_path / "a", rounds=1, **{"sampling.limit": 4, "optim.lr": 1e-3}
     )
     assert done.summary["method"] == "dpo" and done.folder == tmp_path / "a"
     assert guerdon.build_report(tmp_path / "a").name == "report.html"

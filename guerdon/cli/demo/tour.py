@@ -36,7 +36,10 @@ def run_demo(
     interrupted demo goes on where it stopped.
     """
     size = FAST if fast else FULL
-    folder = open_run(out, "demo", {"fast": fast, "seed": seed, **asdict(size)}, command, overwrite)
+    config = {"fast": fast, "seed": seed, **asdict(size)}
+    if not overwrite and _finished(Path(out), config):
+        return build_report(out)
+    folder = open_run(out, "demo", config, command, overwrite)
     begun = time.monotonic()
     names = [seed + k for k in range(size.seeds)]
     done = _run_seeds(names, size, folder)
@@ -51,6 +54,12 @@ def run_demo(
         say.print(f"• {sentence}")
     say.print(f"Done in {time.monotonic() - begun:.0f} s.")
     return page
+
+
+def _finished(out: Path, config: dict[str, Any]) -> bool:
+    """Whether this very demo stands there already: then only its report is made again."""
+    record = read_json(out / "run.json") if (out / "run.json").is_file() else {}
+    return record.get("status") == "finished" and record.get("config") == config
 
 
 def _processes() -> int:
