@@ -1,5 +1,7 @@
 """Losses that read advantages [N,T]: REINFORCE, the clipped surrogate, and the per-step regularisers beside them."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -54,8 +56,11 @@ def clipped(
         return (ratio.sum(-1, keepdim=True) / length).expand_as(ratio)
 
     def unit(batch: Batch, stats: Stats) -> Tensor:
-        gain, ratio = batch.advantages[advantage].detach(), log_ratio(batch).exp()
+        gain = batch.advantages[advantage].detach()
         gain = torch.where(batch.read("steps").mask, gain, torch.zeros_like(gain))
+        # Above this log-ratio the surrogate is constant; exp would overflow there and its gradient be 0 times infinity.
+        flat = torch.where(gain >= 0, math.log1p(up), math.inf if dual is None else math.log(dual))
+        ratio = torch.minimum(log_ratio(batch), flat + 1).exp()
         surrogate = torch.minimum(ratio * gain, ratio.clamp(1 - low, 1 + up) * gain)
         if dual is not None:
             surrogate = torch.where(gain < 0, torch.maximum(surrogate, dual * gain), surrogate)

@@ -190,7 +190,7 @@ PAIRWISE = [
 ]
 
 FIRST = Ratio("steps.logp.policy", "steps.logp.old", loss_of(objectives.reinforce(), "steps.logp.old"))
-# exp(log-ratio) leaves float32 beyond 88; the surrogate is unbounded there by design for negative advantages.
+# For negative advantages the plain surrogate is unbounded by design, and exp(log-ratio) leaves float32 beyond 88.
 APART = {"steps.logp.policy": (-40.0, 0.0), "steps.logp.old": (-40.0, 0.0)}
 
 POLICY = [
@@ -211,6 +211,14 @@ POLICY = [
             **REDUCTIONS,
         },
         domain=APART,
+        ratio=FIRST,
+        degrees=(Degree(("advantages.total",), 1.0),),
+        moves=(Move(("steps.logp.policy", "steps.logp.old"), 0.0),),
+    ),
+    built(
+        lambda: objectives.clipped(dual=3.0),
+        name="objectives.clipped[dual]",
+        function=objectives.clipped,
         ratio=FIRST,
         degrees=(Degree(("advantages.total",), 1.0),),
         moves=(Move(("steps.logp.policy", "steps.logp.old"), 0.0),),

@@ -198,7 +198,7 @@ def test_estimators():
     assert found["group_isolation"] == found["invalid_not_zero"] == found["scale_behaviour"] == "passed"
     # Uneven groups normalised over the whole batch: a group of three 5.0s got -1.09 (slime#1414).
     with pytest.raises(CheckFailed, match="group_isolation"):
-        check_estimator(lambda r, p, ok: (r - r.mean()) / (r.std() + 1e-6), rewards, partition)
+        check_estimator(lambda r, p, ok: (r - r.mean()) / (r.std(correction=0) + 1e-6), rewards, partition)
     # An invalid row inside the baseline (verl#6452).
     with pytest.raises(CheckFailed, match="invalid_not_zero"):
         check_estimator(lambda r, p, ok: advantages.rloo(r, p).advantage * ok, rewards, partition, OK)

@@ -74,3 +74,19 @@ def test_a_nan_reward_is_no_zero_and_no_neighbour_feels_it():
     found = advantages.rloo(reward, ids, ok)
     assert found.advantage.tolist() == [1.0 - 1.5, 0.0, 3.0 - 0.5, 0.0 - 2.0]
     assert found.ok.tolist() == [True, False, True, True]
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.0, -1.0])
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_a_clipped_ratio_may_overflow_without_a_trace(gain, level):
+    """Beyond a log-ratio of 88 exp is infinite, and a clipped branch's gradient becomes 0 times infinity, NaN."""
+    policy = torch.tensor([[-1.0, -0.5]]).requires_grad_()
+    steps = Steps(torch.ones(1, 2, dtype=torch.bool), {"policy": policy, "old": torch.tensor([[-300.0, -0.5]])})
+    batch = Batch(steps, advantages={"total": torch.full((1, 2), gain)})
+    loss = objectives.clipped(0.2, dual=3.0, level=level).loss(batch).value
+    (found,) = torch.autograd.grad(loss, policy)
+    first = {1.0: -1.2, 0.0: 0.0, -1.0: 3.0}[gain]
+    second = -gain if level == "token" else first
+    assert loss.item() == pytest.approx((first + second) / 2, abs=1e-6)
+    assert found[0, 0].item() == 0.0
+    assert found[0, 1].item() == pytest.approx(-gain / 2 if level == "token" else 0.0, abs=1e-6)
