@@ -14,8 +14,7 @@ def best_of_n_weights(samples: int, n: int) -> Tensor:
     them.
 
     They sum to 1; n = 1 gives 1/M each, n = M all weight to the largest (Coste et al. 2023, 2310.02743, app. on
-    best-of-n). Through
-    log-gamma, because the binomials overflow. Raises GuerdonError unless 1 ≤ n ≤ M.
+    best-of-n). Through log-gamma, because the binomials overflow. Raises GuerdonError unless 1 ≤ n ≤ M.
     """
     if not 1 <= n <= samples:
         raise GuerdonError(f"Best-of-n needs 1 ≤ n ≤ the number of samples ({samples}), but n = {n} came.")
@@ -29,9 +28,8 @@ def best_of_n(score: Tensor, value: Tensor, ns: Sequence[int]) -> dict[int, Tens
     """n -> expected value [...] of the best of n by ``score``, over all subsets of the M samples of each prompt.
 
     score, value: [...,M]. Samples with equal scores are equally likely to be taken: each stands for the mean value of
-    its ties.
-    Unbiased for the expectation under the sampling policy. Raises GuerdonError where shapes differ or n lies outside
-    [1, M].
+    its ties. Unbiased for the expectation under the sampling policy. Raises GuerdonError where shapes differ or n lies
+    outside [1, M].
     """
     if score.shape != value.shape:
         raise GuerdonError(

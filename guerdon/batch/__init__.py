@@ -1,9 +1,8 @@
 """The types every other room speaks: frozen, validated, with errors that say which row and field.
 
 Belongs here: what a batch *is* (steps, predictions, pairs, partitions, channels, scores, samples, preference records,
-seeds).
-Does not belong here: anything that computes with them (``reduce`` and below), or that knows a model, tokenizer or
-environment.
+seeds). Does not belong here: anything that computes with them (``reduce`` and below), or that knows a model, tokenizer
+or environment.
 
 Shapes: N rows (one actor's trajectory each), at most T steps a row, P pairs, K channels. Floats are float32 or float64,
 masks bool, ids int64; all tensors of an object share a device.

@@ -77,9 +77,8 @@ class Batch:
 
     def read(self, path: str) -> Any:
         """What stands at a path of a term's needs: 'pairs', 'rows.chosen', 'steps.logp.policy',
-        'steps.stats.value:reward',
-        'advantages.total', 'heads.reward', 'scores.cost', 'columns.label'. Raises NeedsError naming the path and what
-        is there."""
+        'steps.stats.value:reward', 'advantages.total', 'heads.reward', 'scores.cost', 'columns.label'. Raises
+        NeedsError naming the path and what is there."""
         first, *rest = path.split(".", 2) if path.startswith("steps.") else path.split(".", 1)
         here: Any = getattr(self, first, None)
         for key in rest:

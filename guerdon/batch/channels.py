@@ -15,8 +15,7 @@ class Status(IntEnum):
     """What a value means.
 
     OK: use it. NOT_APPLICABLE: leave this channel out for this unit. FAILED: the unit is unusable (a reward raised,
-    hung or
-    returned no number) and must not be trained on.
+    hung or returned no number) and must not be trained on.
     """
 
     OK = 0
@@ -29,9 +28,8 @@ class Channel:
     """One reward: value [N] (a row each) or [N,T] (a step each).
 
     status: int8 like value, None for all OK. spread: uncertainty like value, in the value's units, or None. note: one
-    short text a
-    row, or None. The value carries gradient if its reward is differentiable. Under a status other than OK the value is
-    NaN.
+    short text a row, or None. The value carries gradient if its reward is differentiable. Under a status other than OK
+    the value is NaN.
 
     Raises RewardError where an OK value is NaN or infinite, naming the row.
     """

@@ -15,8 +15,7 @@ class Pairs:
     """P comparisons between rows of a batch.
 
     winner, loser: int64 [P] row numbers. preferred: [P] = P(winner ≻ loser), 1 when hard, ½ a tie. margin: [P] or None
-    (a strength
-    in the reward's units). weight: [P] or None (1). A row may stand in several pairs, on either side.
+    (a strength in the reward's units). weight: [P] or None (1). A row may stand in several pairs, on either side.
     """
 
     winner: Tensor
@@ -83,8 +82,7 @@ class Partition:
     """Which units share a statistic: ids int64, −1 for units that belong to none.
 
     Units are rows (ids [N]) or steps (ids [N,T]; a span's unit is its last step, so ids stand there and −1 elsewhere).
-    Groups are
-    ragged: nothing is reshaped, so uneven groups are never averaged over the whole batch.
+    Groups are ragged: nothing is reshaped, so uneven groups are never averaged over the whole batch.
     """
 
     ids: Tensor

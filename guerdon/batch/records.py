@@ -1,5 +1,5 @@
-"""One preference record for every ecosystem format: pairwise, k-wise, unpaired, stepwise and per-user data are views
-of it."""
+"""One preference record for every ecosystem format: pairwise, k-wise, unpaired, stepwise and per-user data are views of
+it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

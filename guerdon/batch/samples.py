@@ -22,7 +22,8 @@ class TokenRows:
     stand at the token they score.
 
     logp: float [N,L] recorded while sampling, under the very distribution drawn from (after hooks, temperature and
-    top-p), 0 outside ``response``; None for recorded data. temperature: what the rows were drawn at; re-scoring uses it.
+    top-p), 0 outside ``response``; None for recorded data. temperature: what the rows were drawn at; re-scoring uses
+    it.
     """
 
     ids: Tensor
@@ -63,13 +64,12 @@ class Samples:
     """N sampled (or recorded) rows.
 
     payload: exactly what was sampled (TokenRows; latents with noise; transitions): has ``take(rows)`` and a length.
-    prompts: what each row was started from, a value a row (text, messages, label, observation).
-    responses: a readable view of each row (decoded text, image, return), or None; never the source of the payload.
-    episode, actor: int64 [N] and names; rows of one episode played together (multi-turn, several actors).
-    terminated, truncated: bool [N]; a truncated row was cut by a limit and is not over.
-    columns: the data set's columns untouched, a sequence of N values each. partitions: name -> Partition; 'prompt' is
-    always there.
-    made_by: versions of what produced the rows (snapshot -> version).
+    prompts: what each row was started from, a value a row (text, messages, label, observation). responses: a readable
+    view of each row (decoded text, image, return), or None; never the source of the payload. episode, actor: int64 [N]
+    and names; rows of one episode played together (multi-turn, several actors). terminated, truncated: bool [N]; a
+    truncated row was cut by a limit and is not over. columns: the data set's columns untouched, a sequence of N values
+    each. partitions: name -> Partition; 'prompt' is always there. made_by: versions of what produced the rows (snapshot
+    -> version).
     """
 
     payload: Any

@@ -15,9 +15,8 @@ class Seed:
     """A key from which generators are made, never a generator itself.
 
     ``Seed(0).child("round", 3).child("sample", 17)`` names one stream of draws; whoever holds the same root and path
-    gets the
-    same stream, in any order, on any rank. Path elements are strings or integers and are not interchangeable (1 is not
-    "1").
+    gets the same stream, in any order, on any rank. Path elements are strings or integers and are not interchangeable
+    (1 is not "1").
     """
 
     root: int

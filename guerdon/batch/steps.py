@@ -77,8 +77,7 @@ class Predictions:
     """Forward-process evidence: named predictions of one target at one shared probe (t, ε).
 
     mask: bool [N,T] (T probes a row); target: [N,T,*D]; predicted: name -> [N,T,*D]; weight: [N,T] or None (ω(t), 1 if
-    None).
-    All names are evaluated at the same probe, which is what makes their errors comparable (DanceGRPO, CRD,
+    None). All names are evaluated at the same probe, which is what makes their errors comparable (DanceGRPO, CRD,
     Diffusion-DPO).
     """
 

@@ -2,9 +2,8 @@
 experiment.
 
 Belongs here: entries, found by walking the package (a module with ``METHOD``), and the stored results behind their
-verdicts. Does not
-belong here: any mechanism; an entry is short because the library is good, and what two entries share is a part of the
-library.
+verdicts. Does not belong here: any mechanism; an entry is short because the library is good, and what two entries share
+is a part of the library.
 """
 
 from guerdon.catalogue.method import Method, entries, find, search

@@ -16,13 +16,10 @@ REPORTING = tuple(range(10, 18))
 class Method:
     """One published system.
 
-    slug: its name here. card: its number in the founding list. title, paper: as published ('Rafailov et al. 2023,
-    arXiv 2305.18290').
-    family: 'direct', 'online', 'reward_models', … composition: the expression that builds it from the library's parts.
-    essence: one
-    or two sentences. experiment: both arms, one search grid, seeds, and the claim, all fixed before the runs. caveat:
-    what the
-    experiment does not show, or where it departs from the paper.
+    slug: its name here. card: its number in the founding list. title, paper: as published ('Rafailov et al. 2023, arXiv
+    2305.18290'). family: 'direct', 'online', 'reward_models', … composition: the expression that builds it from the
+    library's parts. essence: one or two sentences. experiment: both arms, one search grid, seeds, and the claim, all
+    fixed before the runs. caveat: what the experiment does not show, or where it departs from the paper.
     """
 
     slug: str

@@ -17,8 +17,7 @@ def reproduce(method: Method, smoke: bool = False, folder: Path | None = None, p
     """Run the experiment (or what is missing of it) and store the result in ``folder``, by default with the package.
 
     A smoke run takes seconds, goes to the working directory's ``results`` folder unless told otherwise, and gives no
-    verdict on the
-    claim.
+    verdict on the claim.
     """
     target = folder or (Path("results") if smoke else RESULTS)
     return verdict(run_experiment(method.experiment, target, processes=processes, smoke=smoke))

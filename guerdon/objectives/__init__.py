@@ -1,9 +1,8 @@
 """Pure losses as terms over a Batch: each has its own needs, coupled statistics, units and global denominator.
 
 Belongs here: what is differentiated (pairwise, listwise, unpaired, policy, regression, value losses) and how units are
-reduced.
-Does not belong here: forward passes (``worlds``), likelihoods of comparisons themselves (``preferences``), advantages,
-loops.
+reduced. Does not belong here: forward passes (``worlds``), likelihoods of comparisons themselves (``preferences``),
+advantages, loops.
 """
 
 from guerdon.objectives.expectation import expectation, sft

@@ -15,9 +15,8 @@ def expectation(
     """sign × E over rows of log π, so −1 raises likelihood (SFT, RPO) and +1 lowers it (VPO, SELM).
 
     rows: a named index set of the batch ('chosen', 'dispreferred', …), or None for all rows; 'winner' and 'loser' read
-    the pairs.
-    per: 'total' (Σ_t log π a row), 'average' (mean over the row's steps) or 'token' (every live step weighs the same).
-    Rows without a live step have no weight. Raises GuerdonError for another ``per``.
+    the pairs. per: 'total' (Σ_t log π a row), 'average' (mean over the row's steps) or 'token' (every live step weighs
+    the same). Rows without a live step have no weight. Raises GuerdonError for another ``per``.
     """
     if per not in ("total", "average", "token"):
         raise GuerdonError(f"expectation(per=…) must be 'total', 'average' or 'token', but {per!r} came.")

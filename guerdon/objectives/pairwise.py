@@ -29,10 +29,8 @@ def pairwise(
     """One loss per pair: contrast(side(score(winner)), side(score(loser))) × sg(weight).
 
     score: see ``scores``. contrast: a link of a difference, or a sum over sides (NCA, BCO, APO-zero, SPPO). weight:
-    (batch, pairs) ->
-    [P], detached here; it scales the loss and does not enter the denominator, which is Σ pairs.weight over the whole
-    batch.
-    Metrics are means over pairs of chosen, rejected, margin and accuracy (a tie counts ½).
+    (batch, pairs) -> [P], detached here; it scales the loss and does not enter the denominator, which is Σ pairs.weight
+    over the whole batch. Metrics are means over pairs of chosen, rejected, margin and accuracy (a tie counts ½).
     """
 
     def sides(batch: Batch) -> tuple[Pairs, Tensor, Tensor]:

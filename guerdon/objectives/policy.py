@@ -36,10 +36,8 @@ def clipped(
     """−min(ρA, clip(ρ, 1−low, 1+high)·A), ρ = π/π_old (Schulman et al. 2017, 1707.06347, eq. 7).
 
     high: upper range, ``low`` if None (DAPO's clip-higher sets them apart). dual: for A < 0 the loss is at most
-    dual·|A| (dual-clip PPO),
-    dual > 1. level: 'token', or 'sequence' for the geometric-mean ratio of a row (GSPO), whose gradient flows through
-    the mean
-    log-ratio. At the first step ρ is exactly 1 and the gradient is REINFORCE's.
+    dual·|A| (dual-clip PPO), dual > 1. level: 'token', or 'sequence' for the geometric-mean ratio of a row (GSPO),
+    whose gradient flows through the mean log-ratio. At the first step ρ is exactly 1 and the gradient is REINFORCE's.
     """
     if level not in ("token", "sequence"):
         raise GuerdonError(f"clipped(level=…) must be 'token' or 'sequence', but {level!r} came.")
@@ -86,10 +84,9 @@ def kl_penalty(
     """Per-step KL(π‖π_to) in the loss; multiply by its coefficient: ``clipped() + 0.04 * kl_penalty()``.
 
     estimator: 'k1', 'k2', 'k3' on the sampled steps, or 'full' for the exact full-vocabulary KL (stats 'kl:<to>').
-    gradient: what is
-    differentiated ('pathwise', 'k2', 'score'); which KL each of them descends stands in ``divergences.kl_estimate``.
-    The default,
-    k3 with its pathwise gradient, is what GRPO releases use: in expectation it descends the *forward* KL.
+    gradient: what is differentiated ('pathwise', 'k2', 'score'); which KL each of them descends stands in
+    ``divergences.kl_estimate``. The default, k3 with its pathwise gradient, is what GRPO releases use: in expectation
+    it descends the *forward* KL.
     """
     cut = reduction or token_mean()
 

@@ -31,6 +31,5 @@ def sequence_mean() -> Reduction:
 
 def sequence_sum(scale: float = 1.0) -> Reduction:
     """Every row with a live step weighs the same, its steps summed and divided by a constant ``scale`` (Dr. GRPO: the
-    length limit;
-    REINFORCE on whole responses: 1)."""
+    length limit; REINFORCE on whole responses: 1)."""
     return Reduction("sequence_sum", lambda x, mask: reduce.total(x, mask) / scale, lambda mask: mask.any(-1).float())

@@ -25,12 +25,9 @@ class Term:
     """One summand of an objective.
 
     unit: (batch, stats) -> loss [U]. weight: batch -> [U] ≥ 0, from masks, indices and columns only. couple: batch ->
-    detached sums
-    that the units need from the *whole* batch (KTO's z₀, BCO's δ); they are added over micro-batches and ranks before
-    any loss, and
-    reach ``unit`` as stats. metrics: (batch, stats) -> name -> (sum, count), detached. needs: paths into the batch
-    (``Batch.read``),
-    from which a loop derives its forward passes and refuses early.
+    detached sums that the units need from the *whole* batch (KTO's z₀, BCO's δ); they are added over micro-batches and
+    ranks before any loss, and reach ``unit`` as stats. metrics: (batch, stats) -> name -> (sum, count), detached.
+    needs: paths into the batch (``Batch.read``), from which a loop derives its forward passes and refuses early.
     """
 
     name: str
@@ -57,8 +54,8 @@ class Term:
 
 @dataclass(frozen=True)
 class Loss:
-    """value: scalar with gradient. parts: term -> detached scalar, coefficient included. metrics: name -> (sum,
-    count), detached."""
+    """value: scalar with gradient. parts: term -> detached scalar, coefficient included. metrics: name -> (sum, count),
+    detached."""
 
     value: Tensor
     parts: Mapping[str, Tensor]
@@ -130,8 +127,7 @@ class Objective:
         """This batch's share of the loss; the shares of all micro-batches add up to the whole.
 
         ``denominators`` and ``stats`` are the global ones; left out, the batch is taken to be whole. A term whose
-        global weight is 0
-        contributes exactly 0 (no pair, no live step), never NaN.
+        global weight is 0 contributes exactly 0 (no pair, no live step), never NaN.
         """
         self.check(batch)
         denominators = self.denominators([batch]) if denominators is None else denominators

@@ -11,8 +11,8 @@ from guerdon.objectives.terms import Objective, Stats, Term
 def value_loss(channel: str = "total", clip: float | None = None, reduction: Reduction | None = None) -> Objective:
     """½(V_t − G_t)² for the value head and the returns called ``channel``.
 
-    clip: PPO's value clipping, the larger of the plain and the clipped error, around the values at sampling time
-    (stats 'old_value:<channel>').
+    clip: PPO's value clipping, the larger of the plain and the clipped error, around the values at sampling time (stats
+    'old_value:<channel>').
     """
     cut = reduction or token_mean()
 

@@ -1,8 +1,7 @@
 """What a reward, a transform and a combination are: three small interfaces, state always explicit.
 
 State is a mapping of tensors, numbers, strings and nested mappings, owned by the caller and never changed in place, so
-that it can
-be checkpointed, frozen and compared.
+that it can be checkpointed, frozen and compared.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,10 +25,8 @@ class Context:
     """What a reward may know of the run besides the samples.
 
     round, step: where the run is. seed: the key for whatever is drawn. training: running statistics update only when
-    True.
-    anchors: per prompt, responses kept to compare with (matched by the 'prompt' partition keys in
-    ``Samples.prompts``), or None.
-    log: called with (node path, Channel) for every node of the graph, or None.
+    True. anchors: per prompt, responses kept to compare with (matched by the 'prompt' partition keys in
+    ``Samples.prompts``), or None. log: called with (node path, Channel) for every node of the graph, or None.
     """
 
     round: int = 0
@@ -44,8 +41,7 @@ class Reward:
     """Base of every reward; operators build the graph of ``guerdon.rewards.algebra``.
 
     A subclass gives ``name``, ``needs`` (columns or payload kinds it reads), ``channels`` (their names),
-    ``differentiable`` and
-    ``score``; ``init`` only where it has state.
+    ``differentiable`` and ``score``; ``init`` only where it has state.
     """
 
     name: str
