@@ -217,8 +217,7 @@ def run_experiment(
     """
     name = f"{experiment.slug}.smoke" if smoke else experiment.slug
     final, partial = folder / f"{name}.json", folder / f"{name}.partial.json"
-    empty = Result(experiment.slug, _plain(experiment.describe()), experiment.hash(), versions(), 1, smoke, ())
-    result = _resume(partial, empty)
+    result = _resume(partial, unstarted(experiment, smoke))
     searched = {arm: experiment.configurations(arm)[: 1 if smoke else None] for arm in experiment.arms}
     tuning = [
         Run("tuning", arm, config, seed, {}, 0.0)
@@ -239,6 +238,11 @@ def run_experiment(
     save(result, final)
     partial.unlink(missing_ok=True)
     return result
+
+
+def unstarted(experiment: Experiment, smoke: bool = False) -> Result:
+    """The result of an experiment before its first run: what it is, the sources' hash, the versions."""
+    return Result(experiment.slug, _plain(experiment.describe()), experiment.hash(), versions(), 1, smoke, ())
 
 
 def _plain(description: Mapping[str, Any]) -> dict[str, Any]:
