@@ -88,8 +88,8 @@ def onset(kl: Curve, proxy: Curve, gold: Curve, window: int = 7, threshold: floa
     proxy_raw = _curve("proxy", proxy, len(gold_raw))
     gold_s, proxy_s = smooth(gold_raw, window), smooth(proxy_raw, window)
     least = 4.0 * noise(gold_raw, window) if threshold is None else float(threshold)
-    # At the ends the smoothing window has shrunk to one noisy step: the peak is sought among whole windows (all steps of
-    # a run shorter than two windows), and start and end are means of whole windows.
+    # At the ends the smoothing window has shrunk to one noisy step: the peak is sought among whole windows (all
+    # steps of a run shorter than two windows), and start and end are means of whole windows.
     half = (window - 1) // 2 if len(gold_s) >= 2 * window else 0
     peak = half + int(np.argmax(gold_s[half : len(gold_s) - half]))
     start, end = float(gold_raw[:window].mean()), float(gold_raw[-window:].mean())

@@ -70,7 +70,8 @@ class PreferenceAudit:
         length = "" if self.baseline is None else f"; length alone predicts {self.baseline.accuracy} of them"
         return (
             f"{self.comparisons} comparisons on {self.prompts} prompts: {self.ties} ties, {self.empty} empty "
-            f"responses, {self.identical} identical, {self.duplicates} duplicates, {self.contradictions} contradictions{length}"
+            f"responses, {self.identical} identical, {self.duplicates} duplicates, {self.contradictions} "
+            f"contradictions{length}"
         )
 
     def to_dict(self) -> dict[str, Any]:

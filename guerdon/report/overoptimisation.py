@@ -37,6 +37,7 @@ def overoptimisation_section(stored: Mapping[str, Any]) -> Section:
                 "KL to the start (nats a response)",
                 "gold reward",
                 marks,
+                root=True,
             ),
             "Gold, the reward that was meant, against distance from the start: where a curve turns down, "
             "training hurts.",
@@ -46,6 +47,7 @@ def overoptimisation_section(stored: Mapping[str, Any]) -> Section:
                 {n: _over_kl(runs, "proxy", stored["grid"][n]) for n, runs in arms.items()},
                 "KL to the start (nats a response)",
                 "proxy reward",
+                root=True,
             ),
             "The learned reward, in standard deviations of the start's samples: it goes on rising where gold falls.",
         ),
@@ -57,7 +59,11 @@ def overoptimisation_section(stored: Mapping[str, Any]) -> Section:
             ("proxy", "proxy reward", "What each arm was trained to raise."),
             ("kl", "KL (nats a response)", "How far each arm went."),
             ("length", "words", "Length: the cheapest way to please a reward model."),
-            ("distinct", "share of different responses", "Diversity: towards zero the policy repeats itself."),
+            (
+                "distinct",
+                "different word pairs (share)",
+                "Diversity of all answers together; towards zero the policy repeats itself.",
+            ),
         )
     ]
     parts: list[Markup] = [findings(stored["findings"]), figures(*by_kl), heading("Over-optimisation"), _onsets(stored)]

@@ -77,10 +77,15 @@ def _finish(axes: Any, x: str, y: str, legend: bool) -> None:
         axes.legend()
 
 
+def _root(x: Any) -> Any:
+    return np.sqrt(np.maximum(x, 0))
+
+
 def lines(
-    curves: Mapping[str, Line], x: str, y: str, marks: Mapping[str, float] | None = None, zero: bool = False
+    curves: Mapping[str, Line], x: str, y: str, marks: Mapping[str, float] | None = None, root: bool = False
 ) -> Markup:
-    """Named curves, each with its band. marks: name -> x where a dotted vertical line stands. zero: a line at y = 0."""
+    """Named curves, each with its band. marks: name -> x where a dotted vertical line stands. root: x on a √ scale, as
+    is usual for KL, so that the beginning is not lost."""
 
     def paint(axes: Any) -> None:
         for i, (name, curve) in enumerate(curves.items()):
@@ -90,8 +95,10 @@ def lines(
                 axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.16, linewidth=0)
         for name, at in (marks or {}).items():
             axes.axvline(at, color=_INK, linestyle=":", linewidth=1.2, label=name)
-        if zero:
-            axes.axhline(0, color=_INK, linewidth=0.8)
+        if root:
+            axes.set_xscale("function", functions=(_root, np.square))
+            axes.set_xlim(left=0)
+            axes.locator_params(axis="x", nbins=7)
         _finish(axes, x, y, len(curves) + len(marks or {}) > 1)
 
     return draw(paint, f"{y} against {x}: {', '.join(curves)}")

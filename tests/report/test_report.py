@@ -65,7 +65,7 @@ def test_tables_escape_and_round() -> None:
 @pytest.mark.parametrize(
     "svg",
     [
-        plots.lines({"a": plots.Line([0, 1], [1, 2], [0, 1], [2, 3])}, "x", "y", {"here": 0.5}, zero=True),
+        plots.lines({"a": plots.Line([0, 1], [1, 2], [0, 1], [2, 3])}, "x", "y", {"here": 0.5}, root=True),
         plots.frontier({"a": ([0.0], [1.0]), "b": ([1.0], [2.0])}, "x", "y"),
         plots.reliability([0.6, 0.8], [0.5, 0.9], [3, 5]),
         plots.histogram({"a": [1.0, 2.0, float("nan")], "b": []}, "x"),

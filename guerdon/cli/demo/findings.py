@@ -11,21 +11,18 @@ from guerdon.cli.demo.study import ARMS, DPO, PAR, PENALTY, PESSIMISTIC, RAW
 from guerdon.lab.stats import paired_interval
 
 RULE = (
-    "Rule: over-optimisation has set in where gold, smoothed over 7 steps, peaks, if afterwards it falls by more "
-    "than four "
-    "standard errors of a smoothed point while the learned reward goes on rising. KL is exact over the vocabulary at "
-    "the "
-    "sampled steps; gold and proxy are means over the very samples trained on. The peak of a noisy curve lies a "
-    "little too "
-    "high."
+    "Rule: over-optimisation has set in where gold, smoothed over 7 steps, peaks, if afterwards it falls by more than "
+    "four standard errors of a smoothed point while the learned reward goes on rising. KL is exact over the vocabulary "
+    "at the sampled steps; gold and proxy are means over the very samples trained on. The peak of a noisy curve lies a "
+    "little too high."
 )
 EQUAL_RULE = (
     "Gold where each run first reaches that KL, mean of the seeds, and differences paired by seed with their 95 % "
-    "t-interval "
-    "(not corrected for their number). At equal steps whatever shrinks the reward moves less and looks better; at "
-    "equal KL it "
-    "does not."
+    "t-interval (not corrected for their number). At equal steps whatever shrinks the reward moves less and looks "
+    "better; at equal KL it does not. A dash: not every seed gets there."
 )
+KL_POINTS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 70.0)
+NAMES = {RAW: "the raw reward", PAR: "PAR", PESSIMISTIC: "the pessimistic ensemble (mean − std of its members)"}
 Seeds = Sequence[Mapping[str, Any]]
 
 
@@ -58,7 +55,9 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _grid(runs: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Any]:
     """Gold and proxy of every seed on one KL grid [K], for the mean curve."""
     window = min(7, len(runs[0]["kl"]) // 2)
-    kl = common_kl([r["kl"] for r in runs], 40, window)
+    ends = common_kl([r["kl"] for r in runs], 2, window)
+    # Evenly in √KL, as it is drawn.
+    kl = np.linspace(ends[0] ** 0.5, ends[1] ** 0.5, 60) ** 2 if len(ends) else ends
     inside = [[at_equal_kl(r["kl"], r[key], kl, window) for r in runs] for key in ("gold", "proxy")]
     fine = np.isfinite(np.concatenate([np.asarray(rows).reshape(-1, len(kl)) for rows in inside])).all(0)
     return {
@@ -85,9 +84,8 @@ def _over_seeds(onsets: Sequence[Onset]) -> dict[str, Any]:
 def _equal(arms: Mapping[str, Sequence[Mapping[str, Sequence[float]]]]) -> dict[str, Any]:
     """Gold of every arm at KL values that raw, PAR and the ensemble all pass through in every seed."""
     window = min(7, len(arms[RAW][0]["kl"]) // 2)
-    shared = common_kl([run["kl"] for arm in (RAW, PAR, PESSIMISTIC) for run in arms[arm]], 6, window)
-    # Rounded inwards, since the ends themselves are reached by one run only.
-    kl = [round(float(k), 1) for k in shared[1:]]
+    shared = common_kl([run["kl"] for arm in (RAW, PAR, PESSIMISTIC) for run in arms[arm]], 2, window)
+    kl = [k for k in KL_POINTS if len(shared) and shared[0] <= k <= shared[1]][-6:]
     values = {
         arm: [at_equal_kl(r["kl"], r["gold"], kl, min(window, len(r["kl"]) // 2)) for r in runs]
         for arm, runs in arms.items()
@@ -117,14 +115,7 @@ def _gap(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
 def sentences(stored: Mapping[str, Any]) -> list[str]:
     """What the numbers say, in words; each sentence follows from numbers in the tables."""
     raw = stored["onset"][RAW]
-    said = [_raw(raw)]
-    said += [_shaped(stored, arm) for arm in (PAR, PESSIMISTIC)]
-    said.append(_penalty(stored))
-    start, dpo = stored["held_out"]["start"], stored["held_out"][DPO]
-    said.append(
-        f"DPO on the same pairs ends at gold {dpo['gold']:.2f} on held-out prompts (start {start['gold']:.2f}) at KL "
-        f"{dpo['kl']:.1f}."
-    )
+    said = [_raw(raw), *(_shaped(stored, arm) for arm in (PAR, PESSIMISTIC)), _penalty(stored), _dpo(stored)]
     return said
 
 
@@ -149,27 +140,36 @@ def _raw(raw: Mapping[str, Any]) -> str:
 def _shaped(stored: Mapping[str, Any], arm: str) -> str:
     mine = stored["onset"][arm]
     state = f"is seen in {mine['seeds_found']} of {mine['seeds']} seeds" if mine["seeds_found"] else "is not seen"
-    text = f"With {arm} over-optimisation {state} and gold ends at {mine['gold_end']:.2f}."
+    text = f"With {NAMES[arm]} over-optimisation {state}, and gold ends at {mine['gold_end']:.2f}."
     equal = stored["equal"]
     gaps = [(k, g) for k, g in zip(equal["kl"], equal["difference"][arm], strict=True) if g["mean"] is not None]
     if not gaps:
         return text + " The runs share no range of KL, so nothing can be said at equal KL."
-    last, gap = gaps[-1]
-    if gap["low"] > 0:
-        verdict = "better than the raw reward"
-    else:
-        verdict = "worse than the raw reward" if gap["high"] < 0 else "no difference that these seeds can show"
-    return (
-        f"{text} At KL {last:.1f}, the largest that all these runs reach, its gold differs from raw's by "
-        f"{gap['mean']:+.2f} (95 % interval {gap['low']:.2f} to {gap['high']:.2f}): {verdict}."
+    better, worse = sum(g["low"] > 0 for _, g in gaps), sum(g["high"] < 0 for _, g in gaps)
+    means = [g["mean"] for _, g in gaps]
+    said = (
+        f"{text} At equal KL, from {gaps[0][0]:g} to {gaps[-1][0]:g} nats, its gold differs from the raw reward's "
+        f"by {min(means):+.2f} to {max(means):+.2f}: "
     )
+    if better or worse:
+        return f"{said}better at {better}, worse at {worse} of {len(gaps)} points, judged by 95 % intervals."
+    return f"{said}no difference that these seeds can show."
 
 
 def _penalty(stored: Mapping[str, Any]) -> str:
     raw, mine = stored["held_out"][RAW], stored["held_out"][PENALTY]
+    text = (
+        f"The plain remedy, subtracting 0.1 KL from the raw reward, ends at KL {mine['kl']:.1f} instead of "
+        f"{raw['kl']:.1f} and at gold {mine['gold']:.2f} instead of {raw['gold']:.2f} on held-out prompts"
+    )
+    if mine["gold"] > raw["gold"]:
+        return f"{text}: staying close is the baseline that any shaping has to beat."
+    return f"{text}: in this short run it does not help."
+
+
+def _dpo(stored: Mapping[str, Any]) -> str:
+    start, mine = stored["held_out"]["start"], stored["held_out"][DPO]
     return (
-        f"The plain remedy, {PENALTY}, stops at KL {mine['kl']:.1f} instead of {raw['kl']:.1f} and ends at gold "
-        f"{mine['gold']:.2f} "
-        f"instead of {raw['gold']:.2f} on held-out prompts: staying close is the baseline that any shaping has to "
-        f"beat."
+        f"DPO on the same pairs ends at gold {mine['gold']:.2f} on held-out prompts (start {start['gold']:.2f}) at KL "
+        f"{mine['kl']:.1f}."
     )

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from guerdon.worlds import Actors, World
 Say = Callable[..., None]
 """say(kind, amount=1, text=''): progress of one kind, or a line to print."""
 
-DPO, RAW, PENALTY, PAR, PESSIMISTIC = "DPO", "raw reward", "raw reward − 0.1 KL", "PAR", "ensemble, mean − std"
+DPO, RAW, PENALTY, PAR, PESSIMISTIC = "DPO", "raw reward", "raw reward − 0.1 KL", "PAR", "pessimistic ensemble"
 ARMS = (DPO, RAW, PENALTY, PAR, PESSIMISTIC)
 
 
@@ -51,7 +52,7 @@ class Size:
     shown: int = 6
 
 
-FULL = Size(seeds=4, warm_up=400, pairs=2600, held_out=0.23, members=5, rounds=80, epochs=3)
+FULL = Size(seeds=4, warm_up=400, pairs=2600, held_out=0.23, members=5, rounds=60, epochs=3)
 FAST = Size(seeds=2, warm_up=120, pairs=400, held_out=0.25, members=2, rounds=14, epochs=2)
 
 
@@ -192,16 +193,17 @@ def _train(bed: Bed, recipe: Recipe, arm: str, say: Say) -> dict[str, list[float
 
 @torch.no_grad()
 def _measure(samples: Samples, steps: Steps, yardstick: Reward) -> dict[str, float]:
-    """gold and proxy (means), kl (nats a response), length (words), distinct (share of different answers among all)."""
+    """gold and proxy (means), kl (nats a response), length (words), distinct (different pairs of adjacent words
+    among all pairs in the answers, 1 where there is none)."""
     rows = rows_of(samples)
     scores, _ = yardstick.score(samples, yardstick.init(), Context(training=False))
-    answers = list(zip(samples.prompts, samples.responses or [], strict=True))
+    pairs = [pair for text in samples.texts() for pair in pairwise(text.split())]
     return {
         "gold": float(gold(rows).mean()),
         "proxy": float(scores.only().filled().mean()),
         "kl": float(total(steps.stat("kl:reference"), steps.mask).mean()),
         "length": float(attributes(rows)["length"].mean()),
-        "distinct": len(set(answers)) / len(answers),
+        "distinct": len(set(pairs)) / len(pairs) if pairs else 1.0,
     }
 
 
