@@ -16,7 +16,6 @@ from guerdon.report.page import (
     how_to_read,
     interval,
     join,
-    number,
     table,
 )
 
@@ -66,7 +65,12 @@ def overoptimisation_section(stored: Mapping[str, Any]) -> Section:
             ),
         )
     ]
-    parts: list[Markup] = [findings(stored["findings"]), figures(*by_kl), heading("Over-optimisation"), _onsets(stored)]
+    parts: list[Markup] = [
+        findings(stored["findings"]),
+        figures(*by_kl, large=True),
+        heading("Over-optimisation"),
+        _onsets(stored),
+    ]
     parts.append(how_to_read(stored["rule"]))
     parts += [heading("Gold at equal KL"), _equal(stored), how_to_read(stored["equal_rule"])]
     parts += [heading("Over training steps"), figures(*over_steps)]
@@ -113,9 +117,20 @@ def _equal(stored: Mapping[str, Any]) -> Markup:
     equal = stored["equal"]
     if not equal["kl"]:
         return how_to_read("The arms share no range of KL, so nothing can be compared at equal KL.")
-    header = ("arm", *(f"KL {k:.1f}" for k in equal["kl"]))
-    rows: list[tuple[object, ...]] = [(name, *values) for name, values in equal["gold"].items()]
-    for name, gaps in equal["difference"].items():
-        cells = [f"{number(g['mean'], 2)} {interval(g['low'], g['high'], 2)}" for g in gaps]
-        rows.append((f"{name} − {stored['baseline']}", *cells))
-    return table(header, rows, digits=2)
+    header = [f"KL {k:g}" for k in equal["kl"]]
+    gold = [(name, *values) for name, values in equal["gold"].items() if any(v is not None for v in values)]
+    gaps = [
+        (name, *(_gap(g) for g in row))
+        for name, row in equal["difference"].items()
+        if any(g["mean"] is not None for g in row)
+    ]
+    return join(
+        [
+            table(("gold", *header), gold, digits=2),
+            table((f"difference from {stored['baseline']}", *header), gaps, digits=2),
+        ]
+    )
+
+
+def _gap(found: Mapping[str, Any]) -> str:
+    return "–" if found["mean"] is None else f"{found['mean']:+.2f} {interval(found['low'], found['high'], 2)}"

@@ -38,6 +38,7 @@ pre{background:var(--card);padding:.7rem .9rem;overflow-x:auto;border-radius:6px
 overflow-wrap:anywhere}
 .figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(19.5rem,100%),1fr));gap:1rem 1.6rem;
 align-items:start}
+.large{grid-template-columns:repeat(auto-fill,minmax(min(27rem,100%),1fr))}
 figure{margin:.6rem 0}figure svg{width:100%;height:auto;display:block}
 figcaption{color:var(--soft);font-size:.9rem;margin-top:.2rem}
 .samples{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(15rem,100%),1fr));gap:.5rem;
@@ -129,8 +130,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], digits: int =
         right = isinstance(value, int | float) and not isinstance(value, bool)
         return tag(name, number(value, digits) if right or value is None else value, "number" if right else "")
 
-    body = join(tag("tr", join(cell("td", value) for value in row)) for row in rows)
-    head = tag("thead", tag("tr", join(cell("th", name) for name in header)))
+    kept = [tuple(row) for row in rows]
+    body = join(tag("tr", join(cell("td", value) for value in row)) for row in kept)
+    # A heading stands above its numbers.
+    right = [any(isinstance(row[i], int | float) for row in kept if i < len(row)) for i in range(len(header))]
+    names = join(tag("th", name, "number" if r else "") for name, r in zip(header, right, strict=True))
+    head = tag("thead", tag("tr", names))
     return tag("div", tag("table", join([head, tag("tbody", body)])), "wide")
 
 
@@ -139,9 +144,9 @@ def figure(svg: Markup, caption: str) -> Markup:
     return tag("figure", join([svg, tag("figcaption", caption)]))
 
 
-def figures(*items: Markup) -> Markup:
-    """Figures side by side where the screen is wide enough."""
-    return tag("div", join(items), "figures")
+def figures(*items: Markup, large: bool = False) -> Markup:
+    """Figures side by side where the screen is wide enough: three in a row, or two ``large`` ones."""
+    return tag("div", join(items), "figures large" if large else "figures")
 
 
 def side_by_side(prompt: str, columns: Sequence[tuple[str, str]]) -> Markup:

@@ -21,7 +21,7 @@ EQUAL_RULE = (
     "t-interval (not corrected for their number). At equal steps whatever shrinks the reward moves less and looks "
     "better; at equal KL it does not. A dash: not every seed gets there."
 )
-KL_POINTS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 70.0)
+KL_POINTS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0)
 NAMES = {RAW: "the raw reward", PAR: "PAR", PESSIMISTIC: "the pessimistic ensemble (mean − std of its members)"}
 Seeds = Sequence[Mapping[str, Any]]
 
@@ -85,7 +85,7 @@ def _equal(arms: Mapping[str, Sequence[Mapping[str, Sequence[float]]]]) -> dict[
     """Gold of every arm at KL values that raw, PAR and the ensemble all pass through in every seed."""
     window = min(7, len(arms[RAW][0]["kl"]) // 2)
     shared = common_kl([run["kl"] for arm in (RAW, PAR, PESSIMISTIC) for run in arms[arm]], 2, window)
-    kl = [k for k in KL_POINTS if len(shared) and shared[0] <= k <= shared[1]][-6:]
+    kl = [k for k in KL_POINTS if len(shared) and shared[0] <= k <= shared[1]]
     values = {
         arm: [at_equal_kl(r["kl"], r["gold"], kl, min(window, len(r["kl"]) // 2)) for r in runs]
         for arm, runs in arms.items()
