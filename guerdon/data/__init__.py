@@ -1,36 +1,28 @@
-"""Preference records in every ecosystem format: read, write, validate, split, turn into tokens.
+"""Preference records in every ecosystem format: read, write, validate, split.
 
-Belongs here: files and formats (``formats`` has one file each), what makes a record sound, splits without leakage,
-rendering and tokenising. Does not belong here: statistics of a data set (``audit``), sampling (``worlds``).
+Belongs here: files and formats (``formats`` has one file each), what makes a record sound, splits without leakage.
+Does not belong here: statistics of a data set (``audit``), rendering and tokenising (``worlds.text``).
 """
 
 from guerdon.data.files import ReadReport, iterate_preferences, read_preferences
 from guerdon.data.formats import FORMATS, Format, detect_format, format_named
 from guerdon.data.records import defects, is_empty, with_comparisons
 from guerdon.data.split import first_turn_key, prompt_key, split_preferences
-from guerdon.data.text import Encoded, encode, encode_prompt, render_prompt, render_response, rendering_for, token_rows
 from guerdon.data.write import write_preferences
 
 __all__ = [
     "FORMATS",
-    "Encoded",
     "Format",
     "ReadReport",
     "defects",
     "detect_format",
-    "encode",
-    "encode_prompt",
     "first_turn_key",
     "format_named",
     "is_empty",
     "iterate_preferences",
     "prompt_key",
     "read_preferences",
-    "render_prompt",
-    "render_response",
-    "rendering_for",
     "split_preferences",
-    "token_rows",
     "with_comparisons",
     "write_preferences",
 ]

@@ -16,14 +16,13 @@ from guerdon.preferences import bradley_terry
 from guerdon.rewards.models import (
     Embedder,
     EmbeddingRewardModel,
-    EncodedRow,
     LinearHead,
     MLPHead,
     ScalarRewardModel,
     Scaling,
     features,
-    pad_rows,
 )
+from guerdon.worlds.text import Encoded, pad_rows
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 History = list[dict[str, float]]
@@ -247,7 +246,7 @@ def fit_scalar_model(
                 torch.manual_seed(seed.child("dropout", step).integer(31))
                 for group in optimiser.param_groups:
                     group["lr"] = lr * min((step + 1) / max(1, warmup), 1.0) * (total - step) / total
-                z = model(pad_rows([row for side in (0, 1) for row in (rows[i][side] for i in batch)], _pad(model)))
+                z = model(pad_rows([row for side in (0, 1) for row in (rows[i][side] for i in batch)], model.tokenizer))
                 z_w, z_l = z[: len(batch)], z[len(batch) :]
                 at = batch.to(z.device)
                 w = weight.to(z.device)[at]
@@ -283,12 +282,6 @@ def pair_scores(model: Any, records: Sequence[Preference]) -> tuple[Tensor, Tens
     return both[: len(pairs)], both[len(pairs) :]
 
 
-def _pad(model: ScalarRewardModel) -> int:
-    return int(model.tokenizer.pad_token_id)
-
-
-def _encoded(model: ScalarRewardModel, pairs: TextPairs, i: int) -> tuple[EncodedRow, EncodedRow]:
-    try:
-        return model.encode(pairs.prompts[i], pairs.winners[i]), model.encode(pairs.prompts[i], pairs.losers[i])
-    except GuerdonError as error:
-        raise DataError(f"{pairs.sources[i]}: {error}") from error
+def _encoded(model: ScalarRewardModel, pairs: TextPairs, i: int) -> tuple[Encoded, Encoded]:
+    prompt, source = pairs.prompts[i], pairs.sources[i]
+    return model.encode(prompt, pairs.winners[i], source), model.encode(prompt, pairs.losers[i], source)

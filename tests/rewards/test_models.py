@@ -18,15 +18,13 @@ from guerdon.rewards.models import (
     ScalarRewardModel,
     Scaling,
     TensorReward,
-    encode,
     features,
     head_from,
     load_embedder,
     load_reward,
     load_tokenizer,
-    right_padded,
-    tokenizer_key,
 )
+from guerdon.worlds.text import encode, right_padded, tokenizer_key
 
 Make = Callable[..., Path]
 KINDS = ("llama", "qwen2", "qwen3", "gemma", "gpt2", "bert")
@@ -170,22 +168,29 @@ def test_a_tokenizer_without_a_pad_token(tiny_model: Make) -> None:
 def test_encoding_with_and_without_a_chat_template(tiny_model: Make) -> None:
     plain = load_tokenizer(tiny_model("llama"))
     row = encode(plain, "what is it", "a cat")
-    assert plain.convert_ids_to_tokens(row.ids) == ["what", "is", "it", "a", "cat", "</s>"] and row.start == 3
+    assert [plain.convert_ids_to_tokens(part) for part in (row.prompt, row.response)] == [
+        ["what", "is", "it"],
+        ["a", "cat", "</s>"],
+    ]
     encoder = load_tokenizer(tiny_model("bert"))
     row = encode(encoder, "who", "a cat")
-    assert encoder.convert_ids_to_tokens(row.ids) == ["[CLS]", "who", "[SEP]", "a", "cat", "[SEP]"] and row.start == 3
+    assert [encoder.convert_ids_to_tokens(part) for part in (row.prompt, row.response)] == [
+        ["[CLS]", "who", "[SEP]"],
+        ["a", "cat", "[SEP]"],
+    ]
     chat = load_tokenizer(tiny_model("llama", template=True))
     row = encode(chat, [Message.of("system", "good"), Message.of("user", "who")], "a cat")
-    said = chat.convert_ids_to_tokens(row.ids)
+    said = chat.convert_ids_to_tokens([*row.prompt, *row.response])
     assert said == ["<|system|>", "good", "</s>", "<|user|>", "who", "</s>", "<|assistant|>", "a", "cat", "</s>"]
-    assert row.start == 7
+    assert len(row.prompt) == 7
 
 
 def test_a_long_prompt_loses_its_start_and_a_long_response_is_refused(tiny_model: Make) -> None:
     tokenizer = load_tokenizer(tiny_model("llama"))
     row = encode(tokenizer, "what is it", "a cat", max_length=4)
-    assert tokenizer.convert_ids_to_tokens(row.ids) == ["it", "a", "cat", "</s>"] and row.start == 1
-    with pytest.raises(GuerdonError, match="3 tokens does not fit the model's context of 2"):
+    assert tokenizer.convert_ids_to_tokens([*row.prompt, *row.response]) == ["it", "a", "cat", "</s>"]
+    assert (len(row.prompt), row.dropped, row.cut) == (1, 2, 0)
+    with pytest.raises(GuerdonError, match="3 tokens, but the context of 2 has room for 1"):
         encode(tokenizer, "what", "a cat", max_length=2)
 
 

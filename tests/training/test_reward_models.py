@@ -151,7 +151,7 @@ def test_an_embedding_head_learns(llama: Path) -> None:
 def test_a_response_longer_than_the_context_names_its_record(llama: Path) -> None:
     long = Preference.pair("q", "good " * 50, "bad")
     model = ScalarRewardModel.from_pretrained(llama)
-    with pytest.raises(DataError, match=r"record 1: A response of 51 tokens does not fit the model's context of 32"):
+    with pytest.raises(DataError, match=r"record 1: the response has 51 tokens, but the context of 32 has room for 31"):
         fit_scalar_model([GOOD[0], long], model)
 
 

@@ -158,7 +158,7 @@ def test_messages_go_through_the_chat_template() -> None:
         assert recorded.payload.ids[0].tolist() == [*ids, 9, 10, 3]
         assert recorded.payload.response[0].tolist() == [False] * 6 + [True] * 3
     with pytest.raises(GuerdonError, match="no chat template"):
-        TextWorld(model, word_tokenizer()).sample(s, [[{"role": "user", "content": "w5"}]])
+        TextWorld(model, word_tokenizer(), rendering="template").sample(s, [[{"role": "user", "content": "w5"}]])
     with pytest.raises(DataError, match="'role' and 'content'"):
         world.sample(s, [[{"from": "user", "value": "w5"}]])
     with pytest.raises(GuerdonError, match="no tokenizer"):

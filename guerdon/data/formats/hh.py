@@ -4,7 +4,6 @@ One space after a speaker's colon belongs to the form, not to the text; a colon 
 """
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from guerdon.batch import Message, Preference
@@ -12,9 +11,9 @@ from guerdon.data import records
 from guerdon.data.formats.format import Format, cannot
 from guerdon.data.formats.pair import chosen_rejected, pair, pair_columns, sides_of, split_conversations
 from guerdon.data.records import Record
+from guerdon.worlds.text.rendering import DIALOGUE_NAMES, write_dialogue
 
-_ROLES = {"Human": "user", "Assistant": "assistant", "System": "system"}
-_NAMES = {role: name for name, role in _ROLES.items()}
+_ROLES = {name: role for role, name in DIALOGUE_NAMES.items()}
 _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?")
 
 
@@ -33,11 +32,6 @@ def read_dialogue(text: str) -> tuple[Message, ...] | None:
     return tuple(Message.of(_ROLES[name], said) for name, said in zip(pieces[1::2], pieces[2::2], strict=True))
 
 
-def write_dialogue(messages: Sequence[Message]) -> str:
-    """The dialogue in HH's form; roles it does not know keep their own name."""
-    return "".join(f"\n\n{_NAMES.get(m.role, m.role.capitalize())}: {m.text}" for m in messages)
-
-
 def _read_hh(record: Record, source: str) -> Preference:
     sides = []
     for name in ("chosen", "rejected"):
@@ -52,7 +46,7 @@ def _read_hh(record: Record, source: str) -> Preference:
 def _write_hh(preference: Preference) -> dict[str, Any]:
     columns = pair_columns(preference, "hh")
     turns = [m for side in (preference.prompt, *preference.responses) for m in side]
-    if any(m.role not in _NAMES or [p.kind for p in m.parts] != ["text"] for m in turns):
+    if any(m.role not in DIALOGUE_NAMES or [p.kind for p in m.parts] != ["text"] for m in turns):
         raise cannot(preference, "hh", "text messages of user, assistant and system")
     sides = (write_dialogue((*preference.prompt, *side)) for side in sides_of(preference))
     return dict(zip(("chosen", "rejected"), sides, strict=True)) | columns

@@ -1,8 +1,9 @@
 """Learned rewards: embeddings, heads, scalar reward models on any backbone, and the rewards made of them.
 
-Belongs here: models that turn samples into scores, how they read text, how they are saved. Does not belong here:
-fitting them (``guerdon.training.reward_models``), combining ensemble members (``guerdon.shaping``), judging them
-(``guerdon.audit``). transformers, tokenizers, safetensors and peft are loaded only when a model is.
+Belongs here: models that turn samples into scores and how they are saved. Does not belong here: how text becomes tokens
+(``guerdon.worlds.text``), fitting models (``guerdon.training.reward_models``), combining ensemble members
+(``guerdon.shaping``), judging them (``guerdon.audit``). transformers, tokenizers, safetensors and peft are loaded only
+when a model is.
 """
 
 from guerdon.rewards.models.embedded import EmbeddingRewardModel, Scaling, features
@@ -18,12 +19,10 @@ from guerdon.rewards.models.reward import (
     member_names,
 )
 from guerdon.rewards.models.scalar import ScalarRewardModel
-from guerdon.rewards.models.text import EncodedRow, encode, pad_rows, right_padded, tokenizer_key
 
 __all__ = [
     "Embedder",
     "EmbeddingRewardModel",
-    "EncodedRow",
     "LinearHead",
     "MLPHead",
     "ModelReward",
@@ -32,7 +31,6 @@ __all__ = [
     "TensorReward",
     "TextScorer",
     "cache_root",
-    "encode",
     "features",
     "head_from",
     "load_backbone",
@@ -41,7 +39,4 @@ __all__ = [
     "load_reward",
     "load_tokenizer",
     "member_names",
-    "pad_rows",
-    "right_padded",
-    "tokenizer_key",
 ]

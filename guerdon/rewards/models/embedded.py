@@ -15,16 +15,24 @@ from guerdon.errors import GuerdonError
 from guerdon.rewards.models.embeddings import Embedder, load_embedder
 from guerdon.rewards.models.heads import LinearHead, MLPHead, head_from
 from guerdon.rewards.models.scalar import read_about
-from guerdon.rewards.models.text import messages_of, plain_text
+from guerdon.worlds.text import as_messages
 
 FORMAT = "guerdon-embedding-reward-1"
 FEATURES = ("response", "prompt", "product", "difference", "exchange", "dialogue")
 
 
 def last_turn(prompt: Any) -> str:
-    """Content of the last user turn, the whole prompt where there is none."""
-    turns = [m["content"] for m in messages_of(prompt) if m["role"] == "user"]
-    return turns[-1] if turns else plain_text(prompt)
+    """Text of the last user turn, the whole prompt where there is none."""
+    turns = [m.text for m in as_messages(prompt) if m.role == "user"]
+    return turns[-1] if turns else whole_prompt(prompt)
+
+
+def whole_prompt(prompt: Any) -> str:
+    """A prompt as a sentence encoder reads it: 'role: text' lines; a single user turn is its text alone."""
+    turns = as_messages(prompt)
+    if len(turns) == 1 and turns[0].role == "user":
+        return turns[0].text
+    return "\n".join(f"{m.role}: {m.text}" for m in turns)
 
 
 def features(embedder: Embedder, prompts: Sequence[Any], responses: Sequence[str], names: Sequence[str]) -> Tensor:
@@ -47,7 +55,7 @@ def features(embedder: Embedder, prompts: Sequence[Any], responses: Sequence[str
         if name == "exchange":
             blocks.append(embedder([f"{t}\n{r}" for t, r in zip(turns, responses, strict=True)]))
         elif name == "dialogue":
-            blocks.append(embedder([f"{plain_text(p)}\n{r}" for p, r in zip(prompts, responses, strict=True)]))
+            blocks.append(embedder([f"{whole_prompt(p)}\n{r}" for p, r in zip(prompts, responses, strict=True)]))
         elif name == "response" and response is not None:
             blocks.append(response)
         elif name == "prompt" and prompt is not None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from guerdon.errors import GuerdonError
 from guerdon.rewards.models import loading
+from guerdon.worlds.text import surround
 
 POOLINGS = ("mean", "last", "first")
 
@@ -124,22 +125,11 @@ class Embedder:
         body = self.tokenizer.encode(text, add_special_tokens=False, verbose=False)
         room = self.max_length - self.tokenizer.num_special_tokens_to_add()
         body = body[:room] if self.keep == "start" else body[max(0, len(body) - room) :]
-        return wrap(self.tokenizer, body) or [self.tokenizer.pad_token_id]
+        before, after = surround(self.tokenizer)
+        return [*before, *body, *after] or [self.tokenizer.pad_token_id]
 
 
 _FINGERPRINTS: weakref.WeakKeyDictionary[Any, tuple[tuple[int, ...], str]] = weakref.WeakKeyDictionary()
-
-
-def wrap(tokenizer: Any, body: list[int]) -> list[int]:
-    """Token ids with the special tokens this tokenizer puts around one text ([CLS] … [SEP], a leading BOS, nothing)."""
-    plain = tokenizer.encode("", add_special_tokens=True)
-    count = len(plain)
-    if not count:
-        return body
-    full = tokenizer.encode("a", add_special_tokens=True)
-    single = tokenizer.encode("a", add_special_tokens=False)
-    before = next((i for i in range(count + 1) if full[i : i + len(single)] == single), count)
-    return plain[:before] + body + plain[before:]
 
 
 def load_embedder(

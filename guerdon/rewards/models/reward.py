@@ -13,7 +13,7 @@ from guerdon.errors import GuerdonError, NeedsError
 from guerdon.rewards.interface import Context, Reward, State
 from guerdon.rewards.models import embedded, scalar
 from guerdon.rewards.models.scalar import ScalarRewardModel
-from guerdon.rewards.models.text import EncodedRow, tokenizer_key
+from guerdon.worlds.text import Encoded, tokenizer_key
 
 
 @runtime_checkable
@@ -93,7 +93,7 @@ class ModelReward(Reward):
             values[kept] = model.score_encoded([r for r in rows if r is not None], self.tokens_at_once)
         return values, notes if len(kept) < len(rows) else None
 
-    def _row(self, model: ScalarRewardModel, samples: Samples, i: int) -> tuple[EncodedRow | None, str]:
+    def _row(self, model: ScalarRewardModel, samples: Samples, i: int) -> tuple[Encoded | None, str]:
         if self._own_ids(model, samples):
             payload: TokenRows = samples.payload
             real = payload.attention[i]
@@ -101,9 +101,10 @@ class ModelReward(Reward):
             acted = payload.response[i][real].nonzero().flatten().tolist()
             # Tokens behind the last response token (a tool's output cut short) are not read: a causal score stands
             # before them.
-            row = EncodedRow(ids[: acted[-1] + 1], acted[0]) if acted else EncodedRow(ids, len(ids))
-            if model.max_length is not None and len(row.ids) > model.max_length:
-                return None, f"{len(row.ids)} tokens do not fit the model's context of {model.max_length}"
+            start, stop = (acted[0], acted[-1] + 1) if acted else (len(ids), len(ids))
+            row = Encoded(tuple(ids[:start]), tuple(ids[start:stop]))
+            if model.max_length is not None and len(row) > model.max_length:
+                return None, f"{len(row)} tokens do not fit the model's context of {model.max_length}"
             return row, ""
         try:
             return model.encode(samples.prompts[i], samples.texts()[i]), ""

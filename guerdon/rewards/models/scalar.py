@@ -15,7 +15,7 @@ from guerdon.errors import GuerdonError
 from guerdon.rewards.models import loading
 from guerdon.rewards.models.embeddings import buckets
 from guerdon.rewards.models.heads import LinearHead
-from guerdon.rewards.models.text import EncodedRow, encode, pad_rows, right_padded
+from guerdon.worlds.text import Encoded, as_messages, encode, pad_rows, right_padded
 
 FORMAT = "guerdon-scalar-reward-1"
 
@@ -25,7 +25,8 @@ class ScalarRewardModel(nn.Module):
 
     The score is read at the last real response token, told by the masks and never by a token id, so padding side, a pad
     token that equals the end token, end tokens inside the text and batch mates do not move it. ``readout`` 'classifier'
-    keeps the pooled classification head of an encoder checkpoint as it is (K = 1).
+    keeps the pooled classification head of an encoder checkpoint as it is (K = 1). rendering: how prompt and response
+    become one row (``guerdon.worlds.text.rendering_for``).
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class ScalarRewardModel(nn.Module):
         seed: Seed | None = None,
         max_length: int | None = None,
         readout: str = "last",
+        rendering: str = "auto",
         base: str | None = None,
     ) -> None:
         super().__init__()
@@ -45,6 +47,7 @@ class ScalarRewardModel(nn.Module):
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.readout = readout
+        self.rendering = rendering
         self.base = base
         limit = loading.context_length(backbone, tokenizer)
         self.max_length = min((x for x in (max_length, limit) if x is not None), default=None)
@@ -73,10 +76,11 @@ class ScalarRewardModel(nn.Module):
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
         lora: Mapping[str, Any] | None = None,
+        rendering: str = "auto",
     ) -> "ScalarRewardModel":
         """From a folder or hub id: a saved guerdon model, an AutoModelForSequenceClassification checkpoint with one
         label, or any other transformer (then the heads are drawn from ``seed``). lora: arguments of peft's LoraConfig,
-        or None.
+        or None. rendering: 'raw' for a classifier that was fitted on plain questions and answers.
 
         Raises GuerdonError where ``model`` is not a model or has more than one label.
         """
@@ -90,6 +94,7 @@ class ScalarRewardModel(nn.Module):
         else:
             backbone = loading.load_backbone(model, dtype=dtype, device=device)
             out = cls(backbone, tokenizer, members, seed=seed, max_length=max_length, base=str(model))
+        out.rendering = rendering
         return out.with_lora(lora, seed or Seed(0)) if lora is not None else out
 
     def with_lora(self, lora: Mapping[str, Any], seed: Seed) -> "ScalarRewardModel":
@@ -125,18 +130,25 @@ class ScalarRewardModel(nn.Module):
         last = torch.where(read, at, -1).amax(1)
         return self.head(hidden[torch.arange(len(ids), device=self.device), last])
 
-    def encode(self, prompt: Any, response: str) -> EncodedRow:
-        """Token ids of one row within the context. Raises GuerdonError where the response alone does not fit."""
-        return encode(self.tokenizer, prompt, response, max_length=self.max_length)
+    def encode(self, prompt: Any, response: str, source: str = "this row") -> Encoded:
+        """Token ids of one row within the context (``guerdon.worlds.text.encode``). Raises DataError naming ``source``
+        where the response does not fit.
+
+        A text is one user turn, as it is in the records the model was fitted on.
+        """
+        turns = as_messages(prompt)
+        return encode(
+            self.tokenizer, turns, response, max_length=self.max_length, rendering=self.rendering, source=source
+        )
 
     @torch.no_grad()
-    def score_encoded(self, rows: Sequence[EncodedRow], tokens_at_once: int = 8192) -> Tensor:
+    def score_encoded(self, rows: Sequence[Encoded], tokens_at_once: int = 8192) -> Tensor:
         """Scores [N,K] on the CPU without gradient, in batches of similar length; equal to 1e-4 for any budget."""
         was_training = self.training
         self.eval()
         out = torch.zeros(len(rows), self.members)
-        for batch in buckets([len(r.ids) for r in rows], tokens_at_once):
-            out[batch] = self(pad_rows([rows[i] for i in batch], self.tokenizer.pad_token_id)).cpu()
+        for batch in buckets([len(r) for r in rows], tokens_at_once):
+            out[batch] = self(pad_rows([rows[i] for i in batch], self.tokenizer)).cpu()
         self.train(was_training)
         return out
 
@@ -162,6 +174,7 @@ class ScalarRewardModel(nn.Module):
             "members": self.members,
             "max_length": self.max_length,
             "readout": self.readout,
+            "rendering": self.rendering,
             "base": self.base if adapted else None,
         }
         (part / "reward_model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -191,7 +204,7 @@ class ScalarRewardModel(nn.Module):
         else:
             backbone = loading.load_backbone(folder / "backbone", dtype=dtype, device=device)
         out = cls(backbone, tokenizer, about["members"], max_length=about["max_length"], readout=about["readout"])
-        out.base = about["base"]
+        out.base, out.rendering = about["base"], about["rendering"]
         with torch.no_grad():
             out.head.weight.copy_(load_file(folder / "head.safetensors")["head"])
         return out.eval()

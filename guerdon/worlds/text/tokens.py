@@ -1,13 +1,13 @@
-"""Token rows from lists of ids: for recorded data, where padding is a choice made here and told by the attention
-mask."""
+"""Token rows from lists of ids: padding is a choice made here and told by the attention mask alone, never by an id."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from guerdon.batch import TokenRows
 from guerdon.errors import GuerdonError
+from guerdon.worlds.text.encoding import Encoded
 
 
 def token_rows(
@@ -34,3 +34,23 @@ def token_rows(
     ids = torch.full(attention.shape, pad_id, dtype=torch.int64)
     ids[attention] = torch.tensor([i for p, r in zip(prompts, responses, strict=True) for i in (*p, *r)]).long()
     return TokenRows(ids.to(device), attention.to(device), response.to(device))
+
+
+def pad_rows(
+    rows: Sequence[Encoded],
+    tokenizer: Any = None,
+    side: Literal["left", "right"] = "right",
+    device: str | torch.device = "cpu",
+) -> TokenRows:
+    """Encoded rows as one block [N,L]; the pad id is the tokenizer's, or 0 where it has none: no position reads it."""
+    pad = getattr(tokenizer, "pad_token_id", None)
+    return token_rows([r.prompt for r in rows], [r.response for r in rows], 0 if pad is None else pad, side, device)
+
+
+def right_padded(rows: TokenRows) -> TokenRows:
+    """The same rows with all real tokens moved to the front and the padding behind, so that positions count from 0 in
+    any model."""
+    order = torch.argsort((~rows.attention).to(torch.int8), dim=1, stable=True)
+    width = int(rows.attention.sum(1).max()) if len(rows) else 0
+    ids, attention, response = (x.gather(1, order)[:, :width] for x in (rows.ids, rows.attention, rows.response))
+    return TokenRows(ids, attention, response)

@@ -14,11 +14,11 @@ from guerdon.errors import GuerdonError, NeedsError
 from guerdon.worlds.interface import Hook, Sampling, Start
 from guerdon.worlds.keyed import mix, start_keys
 from guerdon.worlds.snapshots import Actors, only
+from guerdon.worlds.text.encoding import encode, encode_prompt, tokenizer_key
 from guerdon.worlds.text.generate import Plan, generate
 from guerdon.worlds.text.heads import Head, find_head, unwrapped
-from guerdon.worlds.text.prompts import encode_prompt, encode_response, tokenizer_key
 from guerdon.worlds.text.rescore import rescore
-from guerdon.worlds.text.tokens import token_rows
+from guerdon.worlds.text.tokens import pad_rows, token_rows
 
 
 class TextWorld:
@@ -28,7 +28,8 @@ class TextWorld:
     generation config and tokenizer say). tokenizer: None for worlds of plain ids. context: most tokens of a row, from
     the model's configuration by default. max_tokens: most tokens, padding included, of one forward pass; it changes
     memory and speed, and results by rounding alone. value_heads: channel -> module [*,D] -> [*,1] on the policy's
-    last states, for 'value:<channel>'.
+    last states, for 'value:<channel>'. rendering: how texts and messages become ids (``encode_prompt``): 'auto' is the
+    tokenizer's chat template, and without one texts as they stand and messages as a dialogue.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class TextWorld:
         context: int | None = None,
         max_tokens: int = 16384,
         value_heads: Mapping[str, nn.Module] | None = None,
+        rendering: str = "auto",
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -48,6 +50,7 @@ class TextWorld:
         text = config.get_text_config() if hasattr(config, "get_text_config") else config
         self.context: int | None = context or getattr(text, "max_position_embeddings", None)
         self.max_tokens = max_tokens
+        self.rendering = rendering
         self.value_heads = dict(value_heads or {})
         self._heads: WeakKeyDictionary[nn.Module, Head] = WeakKeyDictionary()
 
@@ -79,7 +82,7 @@ class TextWorld:
         if per_start < 1:
             raise GuerdonError(f"TextWorld.sample needs at least 1 row a start, but per_start is {per_start}.")
         plain = [s.prompt if isinstance(s, Start) else s for s in starts]
-        prompts = [encode_prompt(self.tokenizer, p, self.eos) for p in plain]
+        prompts = [encode_prompt(self.tokenizer, p, self.rendering, self.eos) for p in plain]
         limit = self._limit(prompts, sampling)
         start = torch.arange(len(prompts), device=self.device).repeat_interleave(per_start)
         own = [
@@ -123,16 +126,18 @@ class TextWorld:
 
         Raises GuerdonError naming the row and its lengths where one is longer than the context.
         """
-        before = [encode_prompt(self.tokenizer, p, self.eos) for p in prompts]
-        after = [encode_response(self.tokenizer, p, r, self.eos) for p, r in zip(prompts, responses, strict=True)]
-        for i, (p, r) in enumerate(zip(before, after, strict=True)):
-            if self.context is not None and len(p) + len(r) > self.context:
+        encoded = [
+            encode(self.tokenizer, p, r, rendering=self.rendering, eos=self.eos)
+            for p, r in zip(prompts, responses, strict=True)
+        ]
+        for i, row in enumerate(encoded):
+            if self.context is not None and len(row) > self.context:
                 raise GuerdonError(
-                    f"Row {i} has {len(p)} prompt and {len(r)} response tokens, but the context is {self.context}; "
-                    "shorten or drop it."
+                    f"Row {i} has {len(row.prompt)} prompt and {len(row.response)} response tokens, but the context is "
+                    f"{self.context}; shorten or drop it."
                 )
-        rows = replace(token_rows(before, after, side="left", device=self.device), temperature=temperature)
-        over = torch.tensor([True] * len(before) if terminated is None else list(terminated), device=self.device)
+        rows = replace(pad_rows(encoded, side="left", device=self.device), temperature=temperature)
+        over = torch.tensor([True] * len(encoded) if terminated is None else list(terminated), device=self.device)
         return Samples(
             rows,
             [_plain(p) for p in prompts],

@@ -6,8 +6,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from guerdon.batch import Message, Part
-from guerdon.data import Encoded, encode, encode_prompt, render_prompt, render_response, token_rows
 from guerdon.errors import DataError
+from guerdon.worlds.text import Encoded, encode, encode_prompt, pad_rows, render_prompt, render_response
 
 ASK = (Message.of("user", "Two and two?"),)
 SAY = (Message.of("assistant", "It is four."),)
@@ -54,10 +54,10 @@ def chat_tokenizer(template: str, *special: str, **named: str) -> PreTrainedToke
 
 def test_without_a_template_turns_are_written_as_a_dialogue() -> None:
     tokenizer = byte_tokenizer(eos_token="<e>")
-    assert render_prompt(ASK, tokenizer) == "\n\nHuman: Two and two?\n\nAssistant:"
-    assert render_response(ASK, SAY, tokenizer) == " It is four."
+    assert render_prompt(tokenizer, ASK) == "\n\nHuman: Two and two?\n\nAssistant:"
+    assert render_response(tokenizer, ASK, SAY) == " It is four."
     assert (
-        render_prompt(ASK, tokenizer, "raw") + render_response(ASK, SAY, tokenizer, "raw") == "Two and two?It is four."
+        render_prompt(tokenizer, ASK, "raw") + render_response(tokenizer, ASK, SAY, "raw") == "Two and two?It is four."
     )
 
 
@@ -65,16 +65,16 @@ def test_without_a_template_turns_are_written_as_a_dialogue() -> None:
 def test_the_prompts_tokens_are_a_prefix_even_where_a_merge_crosses_the_border(rendering: str) -> None:
     tokenizer = byte_tokenizer(eos_token="<e>")
     ask, say = (Message.of("user", "Sum:"),), (Message.of("assistant", " four"),)
-    row = encode(ask, say, tokenizer, rendering=rendering)
-    assert row.prompt == encode_prompt(ask, tokenizer, rendering)
-    text = render_prompt(ask, tokenizer, rendering) + render_response(ask, say, tokenizer, rendering)
+    row = encode(tokenizer, ask, say, rendering=rendering)
+    assert row.prompt == encode_prompt(tokenizer, ask, rendering)
+    text = render_prompt(tokenizer, ask, rendering) + render_response(tokenizer, ask, say, rendering)
     assert tokenizer.decode([*row.prompt, *row.response[:-1]]) == text
     assert tokenizer.convert_tokens_to_ids(":Ġ") not in row.response
 
 
 def test_no_space_is_put_before_a_sentence_piece_response() -> None:
     tokenizer = piece_tokenizer()
-    row = encode(ASK, SAY, tokenizer, rendering="raw")
+    row = encode(tokenizer, ASK, SAY, rendering="raw")
     assert tokenizer.convert_ids_to_tokens(row.response) == [*"It▁is▁four.", "</s>"]
     assert tokenizer.convert_ids_to_tokens(row.prompt)[:3] == ["<s>", "▁", "T"]
     assert row.prompt.count(0) == 1
@@ -83,7 +83,7 @@ def test_no_space_is_put_before_a_sentence_piece_response() -> None:
 @pytest.mark.parametrize("said", ["It is four.", "It is four.<e>"])
 def test_the_end_token_stands_once(said: str) -> None:
     tokenizer = byte_tokenizer(eos_token="<e>")
-    row = encode(ASK, (Message.of("assistant", said),), tokenizer)
+    row = encode(tokenizer, ASK, (Message.of("assistant", said),))
     assert row.response.count(tokenizer.eos_token_id) == 1
     assert row.response[-1] == tokenizer.eos_token_id
 
@@ -92,26 +92,26 @@ def test_a_template_that_ends_turns_with_the_end_token_gets_no_second_one() -> N
     """TRL a70b4e014 appended an end token to conversations that had one; ChatML's newline after it is nobody's
     choice."""
     tokenizer = chat_tokenizer(CHATML, "<|im_start|>", eos_token="<|im_end|>")
-    row = encode(ASK, SAY, tokenizer)
+    row = encode(tokenizer, ASK, SAY)
     assert tokenizer.decode(row.prompt) == "<|im_start|>user\nTwo and two?<|im_end|>\n<|im_start|>assistant\n"
     assert tokenizer.decode(row.response) == "It is four.<|im_end|>"
 
 
 def test_a_template_with_its_own_end_of_turn_keeps_it_and_its_one_begin_token() -> None:
     tokenizer = chat_tokenizer(GEMMA, "<turn>", "<end_of_turn>", bos_token="<s>", eos_token="<e>")
-    row = encode(ASK, SAY, tokenizer)
+    row = encode(tokenizer, ASK, SAY)
     assert tokenizer.decode(row.response) == "It is four.<end_of_turn>"
     assert tokenizer.decode(row.prompt).count("<s>") == 1
 
 
 def test_a_template_without_end_of_turn_gets_the_end_token() -> None:
     tokenizer = chat_tokenizer(BARE, bos_token="<e>", eos_token="<e>")
-    assert tokenizer.decode(encode(ASK, SAY, tokenizer).response) == "It is four.<e>"
+    assert tokenizer.decode(encode(tokenizer, ASK, SAY).response) == "It is four.<e>"
 
 
 def test_a_template_that_rewrites_the_prompt_falls_back_to_the_plain_response() -> None:
     tokenizer = chat_tokenizer(BARE + "{% if add_generation_prompt %}<think>{% endif %}", eos_token="<e>")
-    row = encode(ASK, SAY, tokenizer)
+    row = encode(tokenizer, ASK, SAY)
     assert tokenizer.decode(row.prompt).endswith("[assistant]<think>")
     assert tokenizer.decode(row.response) == "It is four.<e>"
 
@@ -119,32 +119,32 @@ def test_a_template_that_rewrites_the_prompt_falls_back_to_the_plain_response() 
 def test_a_template_that_refuses_says_why_in_one_sentence() -> None:
     tokenizer = chat_tokenizer("{{ raise_exception('roles must alternate') }}", eos_token="<e>")
     with pytest.raises(DataError, match="refuses turns of roles user: roles must alternate"):
-        encode_prompt(ASK, tokenizer)
+        encode_prompt(tokenizer, ASK)
 
 
 def test_a_long_row_loses_the_start_of_its_prompt_and_keeps_its_begin_token() -> None:
     tokenizer = piece_tokenizer()
-    full = encode(ASK, SAY, tokenizer, rendering="raw")
-    row = encode(ASK, SAY, tokenizer, rendering="raw", max_length=len(full) - 4)
+    full = encode(tokenizer, ASK, SAY, rendering="raw")
+    row = encode(tokenizer, ASK, SAY, rendering="raw", max_length=len(full) - 4)
     assert row.response == full.response
     assert row.prompt == (full.prompt[0], *full.prompt[5:])
-    assert (row.dropped, row.cut, len(row)) == (4, False, len(full) - 4)
-    assert encode(ASK, SAY, tokenizer, rendering="raw", max_length=len(full)) == full
+    assert (row.dropped, row.cut, len(row)) == (4, 0, len(full) - 4)
+    assert encode(tokenizer, ASK, SAY, rendering="raw", max_length=len(full)) == full
 
 
 def test_a_response_longer_than_the_context_is_an_error_or_a_counted_cut() -> None:
     tokenizer = byte_tokenizer(eos_token="<e>")
-    with pytest.raises(DataError, match=r"p\.jsonl:3: the response has 13 tokens, but 4 fit into 5"):
-        encode(ASK, SAY, tokenizer, max_length=5, source="p.jsonl:3")
-    row = encode(ASK, SAY, tokenizer, max_length=5, on_long="cut")
-    assert (len(row.prompt), tokenizer.decode(row.response), row.cut) == (1, " It ", True)
+    with pytest.raises(DataError, match=r"p\.jsonl:3: the response has 13 tokens, but the context of 5 has room for 4"):
+        encode(tokenizer, ASK, SAY, max_length=5, source="p.jsonl:3")
+    row = encode(tokenizer, ASK, SAY, max_length=5, on_long="cut")
+    assert (len(row.prompt), tokenizer.decode(row.response), row.cut) == (1, " It ", 9)
 
 
 def test_an_empty_prompt_still_gives_a_position_to_start_from() -> None:
-    assert encode_prompt((), byte_tokenizer(eos_token="<e>"), "raw") == (257,)
-    assert encode_prompt((), byte_tokenizer(bos_token="<s>", eos_token="<e>"), "raw") == (257,)
+    assert encode_prompt(byte_tokenizer(eos_token="<e>"), (), "raw") == (257,)
+    assert encode_prompt(byte_tokenizer(bos_token="<s>", eos_token="<e>"), (), "raw") == (257,)
     with pytest.raises(DataError, match="no begin or end token"):
-        encode_prompt((), byte_tokenizer(), "raw")
+        encode_prompt(byte_tokenizer(), (), "raw")
 
 
 @pytest.mark.parametrize("pad", [None, "<e>"])
@@ -152,7 +152,7 @@ def test_padding_is_told_by_the_mask_whatever_the_pad_token(pad: str | None) -> 
     """TRL 707a7172e and #5144: where pad equals the end token, masks inferred from ids lose the end token."""
     tokenizer = byte_tokenizer(eos_token="<e>", **({"pad_token": pad} if pad else {}))
     end = tokenizer.eos_token_id
-    rows = token_rows([Encoded((end,), (0, 5, end)), Encoded((1, 2), (3, end)), Encoded((1,), (end,))], tokenizer)
+    rows = pad_rows([Encoded((end,), (0, 5, end)), Encoded((1, 2), (3, end)), Encoded((1,), (end,))], tokenizer)
     assert rows.ids.shape == (3, 4)
     assert rows.attention.sum(1).tolist() == [4, 4, 2]
     assert rows.response.sum(1).tolist() == [3, 2, 1]
@@ -162,4 +162,4 @@ def test_padding_is_told_by_the_mask_whatever_the_pad_token(pad: str | None) -> 
 
 def test_parts_that_are_not_text_are_refused() -> None:
     with pytest.raises(DataError, match="kind 'image'"):
-        encode_prompt((Message("user", (Part("image", "a.png"),)),), byte_tokenizer(eos_token="<e>"))
+        encode_prompt(byte_tokenizer(eos_token="<e>"), (Message("user", (Part("image", "a.png"),)),))
