@@ -371,3 +371,14 @@ def test_scores_are_float32_whatever_the_backbone(tiny_model: Make) -> None:
     scores = half.score_texts(PROMPTS, RESPONSES)
     assert scores.dtype == torch.float32
     assert torch.allclose(scores, full.score_texts(PROMPTS, RESPONSES), rtol=0.1, atol=0.3)
+
+
+def test_a_reward_model_reads_what_a_policy_is_given_and_keeps_its_rendering(tiny_model: Make, tmp_path: Path) -> None:
+    for template in (False, True):
+        model = ScalarRewardModel.from_pretrained(tiny_model("llama", template=template), seed=Seed(1))
+        turns = [Message.of("user", "who")]
+        assert model.encode("who", "a cat") == model.encode(turns, "a cat") == encode(model.tokenizer, turns, "a cat")
+    raw = ScalarRewardModel.from_pretrained(tiny_model("llama"), seed=Seed(1), rendering="raw")
+    assert raw.tokenizer.decode(raw.encode([Message.of("user", "who")], "a cat").prompt) == "who"
+    raw.save(tmp_path / "rm")
+    assert ScalarRewardModel.load(tmp_path / "rm").rendering == "raw"

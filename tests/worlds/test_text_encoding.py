@@ -6,7 +6,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from guerdon.batch import Message, Part
-from guerdon.errors import DataError
+from guerdon.errors import DataError, GuerdonError
 from guerdon.worlds.text import Encoded, encode, encode_prompt, pad_rows, render_prompt, render_response
 
 ASK = (Message.of("user", "Two and two?"),)
@@ -163,3 +163,73 @@ def test_padding_is_told_by_the_mask_whatever_the_pad_token(pad: str | None) -> 
 def test_parts_that_are_not_text_are_refused() -> None:
     with pytest.raises(DataError, match="kind 'image'"):
         encode_prompt(byte_tokenizer(eos_token="<e>"), (Message("user", (Part("image", "a.png"),)),))
+
+
+@pytest.mark.parametrize("template", [CHATML, None])
+def test_texts_mappings_and_records_are_the_same_conversation(template: str | None) -> None:
+    tokenizer = byte_tokenizer(eos_token="<e>")
+    tokenizer.chat_template = template
+    rendering = "template" if template else "dialogue"
+    row = encode(tokenizer, ASK, SAY)
+    for prompt in ("Two and two?", [{"role": "user", "content": "Two and two?"}]):
+        for response in ("It is four.", [{"role": "assistant", "content": "It is four."}]):
+            assert encode(tokenizer, prompt, response, rendering=rendering) == row
+    with pytest.raises(DataError, match="'role' and 'content'"):
+        encode_prompt(tokenizer, [{"role": "user", "content": 3}])
+    with pytest.raises(DataError, match="a float came"):
+        encode_prompt(tokenizer, 3.0)
+
+
+def test_a_text_stands_as_it_is_where_there_is_no_template() -> None:
+    tokenizer = byte_tokenizer(eos_token="<e>")
+    assert tokenizer.decode(encode_prompt(tokenizer, "Two and two?")) == "Two and two?"
+    chat = chat_tokenizer(CHATML, "<|im_start|>", eos_token="<|im_end|>")
+    assert encode_prompt(chat, "Two and two?") == encode_prompt(chat, ASK)
+
+
+def test_a_begin_token_is_never_doubled() -> None:
+    tokenizer = piece_tokenizer()
+    plain = encode_prompt(tokenizer, "It")
+    assert tokenizer.convert_ids_to_tokens(plain) == ["<s>", "▁", "I", "t"]
+    assert encode_prompt(tokenizer, "<s>It", "raw").count(0) == 1
+    tokenizer.chat_template = GEMMA
+    assert encode_prompt(tokenizer, "It").count(0) == 1
+
+
+def test_ids_are_used_untouched() -> None:
+    tokenizer = piece_tokenizer()
+    assert encode(tokenizer, [5, 6], torch.tensor([7, 8])) == Encoded((5, 6), (7, 8))
+    assert encode(tokenizer, [5, 6], "It").response[-1] == tokenizer.eos_token_id
+    assert encode(None, [5], [6, 7, 8], max_length=3, on_long="cut") == Encoded((5,), (6, 7), 0, 1)
+    with pytest.raises(GuerdonError, match="no tokenizer here"):
+        encode(None, "It", [6])
+
+
+def test_a_response_of_one_turn_ends_at_its_first_end_and_one_of_several_keeps_them_all() -> None:
+    tokenizer = chat_tokenizer(CHATML, "<|im_start|>", eos_token="<|im_end|>")
+    end = tokenizer.eos_token_id
+    assert tokenizer.decode(encode(tokenizer, ASK, "Four.<|im_end|>Five.").response) == "Four.<|im_end|>"
+    several = (*SAY, Message.of("user", "Sure?"), Message.of("assistant", "Yes."))
+    row = encode(tokenizer, ASK, several)
+    assert row.response.count(end) == 3 and row.response[-1] == end
+    other = tokenizer.convert_tokens_to_ids("<|im_start|>")  # a model's own list of ends comes before the tokenizer's
+    assert encode(byte_tokenizer(), ASK, "Four.", eos=[other, end]).response[-1] == other
+
+
+def test_a_word_behind_an_unknown_one_is_not_lost() -> None:
+    """Of 'the zzz' + 'sat on' a tokenizer of words reads 'zzzsat' as one unknown word."""
+    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(["<unk>", "the", "sat", "on"])}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
+    assert encode(tokenizer, "the zzz", "sat on") == Encoded((1, 0), (2, 3))
+
+
+def test_an_encoder_tells_prompt_and_response_apart_by_its_separator() -> None:
+    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(["[UNK]", "[CLS]", "[SEP]", "a", "b"])}, "[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]")
+    assert encode(tokenizer, "a a", "b") == Encoded((1, 3, 3, 2), (4, 2))
+    assert encode(tokenizer, "a a a", "b", max_length=5) == Encoded((1, 3, 2), (4, 2), dropped=2)

@@ -187,7 +187,7 @@ def _separator(tokenizer: Any) -> tuple[int, ...]:
     """The separator of tokenizers that put one behind every text (encoders): it tells prompt and response apart."""
     sep = getattr(tokenizer, "sep_token_id", None)
     before, after = surround(tokenizer) if sep is not None else ((), ())
-    return (int(sep),) if before and after[-1:] == (sep,) else ()
+    return after[-1:] if before and after[-1:] == (sep,) else ()
 
 
 def _ends(tokenizer: Any, eos: Sequence[int] | None) -> tuple[int, ...]:
