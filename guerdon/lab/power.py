@@ -31,6 +31,8 @@ TEXT = (
 FINITE = ("guerdon.lab.finite", "guerdon.lab.power_runs", "guerdon.lab.frontier", "guerdon.objectives")
 # Seeds 0 to 9 were looked at while the lab was made; what is reported comes from others.
 SEEDS = tuple(range(10, 18))
+# The setting that shows the hump was found on seeds 10 to 17, after one with more pairs had shown none.
+HUMP_SEEDS = tuple(range(20, 32))
 DRAWS = 100
 BEGIN, END = "<!-- power report: begin -->", "<!-- power report: end -->"
 COMMAND = "python -m guerdon.lab.power"
@@ -54,7 +56,6 @@ FEW: Mapping[str, Sequence[Any]] = {"pairs": [60], "flips": [0.0], "length": [0.
 RATES: Mapping[str, Sequence[float]] = {"lr": [3e-4, 1e-3]}
 
 EXPERIMENTS: Mapping[str, Experiment] = {
-    "hump": _survey("hump", "hump", "gold@16", TEXT, grid=FEW),
     "dpo": _effect("dpo", "baselines", ("dpo", "sft"), 0.2, TEXT, grid=RATES),
     "rloo": _effect("rloo", "baselines", ("rloo", "start"), 0.2, TEXT, grid=RATES),
     "finite": _effect("finite", "finite_objectives", ("dpo", "sft"), 0.2, FINITE, grid={"lr": [0.02, 0.05, 0.1]}),
@@ -67,6 +68,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         for k in KNOB_NAMES
     },
     "hack": _survey("hack", "overoptimisation", "gold@80", TEXT),
+    "hump": _survey("hump", "hump", "gold@64", TEXT, grid=FEW, reporting_seeds=HUMP_SEEDS),
 }
 
 
@@ -94,16 +96,16 @@ def _shown(i: Interval) -> str:
 
 
 def hump_rows(result: Result) -> list[Row]:
-    """(a) Gold of best-of-n rises to n = 16 and falls to n = 1024, while the proxy rises throughout."""
-    at = {n: column(result, f"gold@{n}") for n in (1, 16, 1024)}
-    rise, fall = _minus(at[16], at[1]), _minus(at[16], at[1024])
-    proxy = _minus(column(result, "proxy@1024"), column(result, "proxy@16"))
-    curve = {n: math.fsum(column(result, f"gold@{n}")) / len(SEEDS) for n in (1, 4, 16, 64, 256, 1024)}
+    """(a) Gold of best-of-n rises to n = 64 and falls to n = 1024, while the proxy rises throughout."""
+    at = {n: column(result, f"gold@{n}") for n in (1, 64, 1024)}
+    rise, fall = _minus(at[64], at[1]), _minus(at[64], at[1024])
+    proxy = _minus(column(result, "proxy@1024"), column(result, "proxy@64"))
+    curve = {n: math.fsum(column(result, f"gold@{n}")) / len(at[1]) for n in (1, 4, 16, 64, 256, 1024)}
     shape = ", ".join(f"{n}: {g:.2f}" for n, g in curve.items())
     return [
         Row(
             "text/gold: best-of-n on a proxy from 60 pairs shows the gold hump",
-            "gold at n = 16 above n = 1 and above n = 1024, proxy still rising: three 95 % intervals above 0",
+            "gold at n = 64 above n = 1 and above n = 1024, proxy still rising: three 95 % intervals above 0",
             f"rise {_shown(rise)}, fall {_shown(fall)}, proxy {_shown(proxy)}; gold at n = {shape}",
             min(rise.low, fall.low, proxy.low) > 0,
         )
