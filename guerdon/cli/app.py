@@ -190,6 +190,8 @@ def train_reward(
             progress=tick,
             options=options,
             source=str(prefs),
+            on_error=on_error,
+            log=_say,
         )
     found = read_json(out / "evaluation.json") if (out / "evaluation.json").is_file() else None
     if json:
@@ -198,7 +200,7 @@ def train_reward(
         _print_evaluation("Held-out prompts", found)
     else:
         _say("Nothing was held out (held_out=0, or too few records): judge the model with guerdon evaluate.")
-    _report(out)
+    _report(out if found is not None else None)
 
 
 @app.command(epilog="Example: `guerdon evaluate reward other-prefs.jsonl`")
@@ -266,6 +268,8 @@ def align(
             progress=tick,
             options=options,
             source=str(prefs),
+            on_error=on_error,
+            log=_say,
         )
     if json:
         _print_json(done.summary)

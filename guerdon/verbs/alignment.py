@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from guerdon.verbs import measure
 from guerdon.verbs import options as schema
 from guerdon.verbs.folder import RunFolder, open_run, refuse_finished, write_json
 from guerdon.verbs.options import METHODS, ONLINE, AlignOptions
-from guerdon.verbs.preferences import Records, read
+from guerdon.verbs.preferences import Records, fitting, read
 from guerdon.verbs.reward import TINY, check_device, part, thread_count
 from guerdon.verbs.signal import MESSAGES, RewardLike, Starts, combined, draw, shaped
 from guerdon.worlds import AdapterOff, Frozen, Sampling, Snapshots
@@ -88,6 +88,8 @@ def align(
     progress: Callable[[int, int, Mapping[str, float]], None] | None = None,
     options: AlignOptions | None = None,
     source: str | None = None,
+    on_error: str = "raise",
+    log: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Aligned:
     """Align a causal LM on preference records by 'dpo' or 'simpo', or on their prompts by 'grpo' or 'rloo' with a
@@ -97,6 +99,7 @@ def align(
     methods need it, the offline ones report it before and after. out: a folder for policy, metrics, checkpoints and
     samples; an unfinished run of the same configuration there is resumed. settings: fields of ``AlignOptions``.
     source: what run.json calls the data.
+    on_error: 'skip' leaves out records whose responses do not fit the context and tells ``log``.
 
     Learning rate unless ``optim.lr`` says otherwise: 3e-4 below ten million weights, 1e-4 with LoRA, else 1e-6.
     Raises GuerdonError for bad data, model, reward or option before anything is written.
@@ -104,6 +107,10 @@ def align(
     chosen = options if options is not None else schema.build(AlignOptions, settings)
     refuse_finished(out, overwrite)
     job = _job(data, model, method, reward, chosen)
+    if method not in ONLINE:
+        job = replace(
+            job, train=_fitting(job, job.train, on_error, log), held_out=_fitting(job, job.held_out, on_error, log)
+        )
     with thread_count(chosen.threads, job.parameters) as threads:
         recipe = _recipe(job, model)
         folder = None
@@ -144,6 +151,13 @@ def _job(
     snapshots = Snapshots(policy, reference=AdapterOff() if lora else Frozen())
     train, held_out = part(records, chosen.held_out, chosen.seed)
     return Job(method, chosen, policy, tokenizer, world, snapshots, train, held_out, base)
+
+
+def _fitting(job: Job, records: Records, on_error: str, log: Callable[[str], None] | None) -> Records:
+    def tokens(record: Preference) -> object:
+        return pairs_of([record], job.tokenizer, job.world.context, 1, job.seed)
+
+    return fitting(records, tokens, on_error, log) if records else records
 
 
 def _targets(text: str) -> str | tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from guerdon.audit import PreferenceAudit, audit_preferences
 from guerdon.batch import Preference
 from guerdon.data import ReadReport, read_preferences, split_preferences
+from guerdon.errors import DataError, GuerdonError
 from guerdon.verbs.folder import open_run, refuse_finished, write_json
 
 Records = Sequence[Preference]
@@ -25,6 +26,29 @@ def read(
     if report.skipped and log is not None:
         log(f"{len(report.skipped)} records skipped; the first: {report.skipped[0][1]}")
     return records
+
+
+def fitting(
+    records: Records, encode: Callable[[Preference], object], on_error: str, log: Callable[[str], None] | None
+) -> Records:
+    """The records that ``encode`` takes; with 'raise' the first that it refuses stops everything, with 'skip' each is
+    left out and the number goes to ``log``. Raises GuerdonError where none is left."""
+    if on_error == "raise":
+        return records  # whoever encodes them next raises, naming the record
+    kept, lost = [], ""
+    for record in records:
+        try:
+            encode(record)
+        except GuerdonError as error:
+            where = "" if record.source is None or record.source in str(error) else f"{record.source}: "
+            lost = lost or f"{where}{error}"
+        else:
+            kept.append(record)
+    if lost and log is not None:
+        log(f"{len(records) - len(kept)} records skipped; the first: {lost}")
+    if not kept:
+        raise DataError(f"No record is left; the first was left out because: {lost}")
+    return kept
 
 
 def split(data: Records, held_out: int | float = 0.2, seed: int = 0) -> tuple[list[Preference], list[Preference]]:

@@ -26,7 +26,7 @@ from guerdon.training.reward_models import Progress, fit_embedding_head, fit_sca
 from guerdon.verbs import options as schema
 from guerdon.verbs.folder import open_run, read_json, refuse_finished, write_json
 from guerdon.verbs.options import RewardOptions
-from guerdon.verbs.preferences import Records, read
+from guerdon.verbs.preferences import Records, fitting, read
 
 MODEL, EVALUATION, ABOUT = "model", "evaluation.json", "reward.json"
 TINY = 10_000_000
@@ -71,6 +71,8 @@ def train_reward(
     progress: Progress | None = None,
     options: RewardOptions | None = None,
     source: str | None = None,
+    on_error: str = "raise",
+    log: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Any:
     """Fit a Bradley–Terry reward model on comparisons and return it.
@@ -86,9 +88,11 @@ def train_reward(
     refuse_finished(out, overwrite)
     check_device(chosen.device)
     records = read(data) if isinstance(data, str | Path) else list(data)
-    train, test = part(records, chosen.held_out, chosen.seed)
     kind = chosen.kind if chosen.kind != "auto" else "embedding" if str(model) == "minilm" else "scalar"
     start = _start(model, kind, chosen, dtype, seed)
+    if isinstance(start, ScalarRewardModel):
+        records = list(fitting(records, lambda record: _tokens(start, record), on_error, log))
+    train, test = part(records, chosen.held_out, chosen.seed)
     folder = None
     if out is not None:
         named = source or (str(data) if isinstance(data, str | Path) else f"{len(records)} records")
@@ -106,6 +110,10 @@ def train_reward(
                 write_json(folder.file(EVALUATION), judged(fitted, test, weight))
             folder.finish(threads=threads)
     return fitted
+
+
+def _tokens(model: ScalarRewardModel, record: Preference) -> object:
+    return [model.encode(record.prompt, record.response_text(i)) for i in range(len(record.responses))]
 
 
 def part(records: Records, share: float, seed: int) -> tuple[Records, Records]:

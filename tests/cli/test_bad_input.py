@@ -7,6 +7,7 @@ import pytest
 from torch import Tensor
 
 from guerdon.batch import Preference, Samples
+from guerdon.cli import main
 from guerdon.errors import GuerdonError, RewardError
 from guerdon.rewards import reward
 from guerdon.rewards.running import Runner
@@ -62,8 +63,6 @@ def test_bad_records_name_file_line_and_field(
 
 
 def test_a_bad_record_may_be_skipped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from guerdon.cli import main
-
     file = tmp_path / "x.jsonl"
     file.write_text(json.dumps(PAIR) + "\nnot json\n")
     assert main(["audit", str(file), "--on-error", "skip", "--json"]) == 0
@@ -105,6 +104,8 @@ def test_a_response_longer_than_the_context_names_its_record(refused, tmp_path: 
         name, *rest = verb
         said = refused(name, file, *rest, "--model", llama, "--out", tmp_path / "o")
         assert "long.jsonl:2" in said and "96" in said, said
+        call = (name, file, *rest, "--model", llama, "--out", tmp_path / name, "--on-error", "skip")
+        assert main([str(a) for a in call]) == 0
 
 
 def test_a_sampling_limit_beyond_the_context(refused, tmp_path: Path, prefs: Path, llama: Path) -> None:

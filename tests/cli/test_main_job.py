@@ -56,6 +56,27 @@ def test_train_reward_then_evaluate(trained: Path, capsys: pytest.CaptureFixture
     assert run_json(trained / "reward")["threads"] == 1
 
 
+def test_options_from_a_file(trained: Path, llama: Path, tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("beta = 0.3\nbatch = 8\nrounds = 5\n[sampling]\nlimit = 4\n")
+    call = ["align", trained / "prefs.jsonl", "--model", llama, "--method", "dpo", "--out", tmp_path / "o"]
+    call += ["--config", file, "--set", "rounds=1", "--seed", "7", "--dtype", "bfloat16"]
+    assert main([str(a) for a in call]) == 0
+    config = run_json(tmp_path / "o")["config"]
+    assert isinstance(config, dict)
+    wanted = {"beta": 0.3, "rounds": 1, "seed": 7, "dtype": "bfloat16"}
+    assert {k: config[k] for k in wanted} == wanted and config["sampling"]["limit"] == 4
+
+
+def test_methods_are_listed_and_unknown_ones_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods", "--json"]) == 0
+    assert "dpo" in {m["slug"] for m in json.loads(capsys.readouterr().out)}
+    assert main(["methods", "dpo"]) == 0
+    assert "Rafailov" in capsys.readouterr().out
+    assert main(["reproduce", "dop"]) == 1
+    assert "dpo" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("method", "more"),
     [
