@@ -13,7 +13,7 @@ import torch
 
 from guerdon.batch import Channel, Samples, Scores, Status
 from guerdon.checks.case import CheckFailed, NotApplicable
-from guerdon.checks.run import PASSED, raise_for
+from guerdon.checks.run import hold
 from guerdon.checks.transform import equal
 from guerdon.errors import GuerdonError
 from guerdon.rewards import Context, Node, Reward, State, as_node, dumps, loads
@@ -79,21 +79,7 @@ def check_reward(
         "invalid_not_zero": lambda: invalid_not_zero(trial),
         "serialisation": lambda: serialisation(trial),
     }
-    found: dict[str, str] = {}
-    broken: list[str] = []
-    for name, rule in rules.items():
-        if name in skip:
-            found[name] = f"exempt: {skip[name]}"
-            continue
-        try:
-            rule()
-            found[name] = PASSED
-        except NotApplicable as why:
-            found[name] = f"not applicable: {why}"
-        except CheckFailed as failure:
-            broken.append(f"{name}: {reward.name}: {failure}")
-    raise_for(broken)
-    return found
+    return hold(rules, skip, reward.name)
 
 
 def shapes_and_statuses(trial: Trial) -> None:

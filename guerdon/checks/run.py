@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 from guerdon.checks.behaviour import (
@@ -46,8 +47,13 @@ PASSED = "passed"
 
 def check(name: str, case: Case) -> str:
     """Hold a case to one property: 'passed' or 'not applicable: why'. Raises CheckFailed where it does not hold."""
+    return outcome(lambda: PROPERTIES[name](case))
+
+
+def outcome(rule: Callable[[], None]) -> str:
+    """'passed' or 'not applicable: why' of one rule. Raises CheckFailed where it does not hold."""
     try:
-        PROPERTIES[name](case)
+        rule()
     except NotApplicable as why:
         return f"not applicable: {why}"
     return PASSED
@@ -58,22 +64,26 @@ def run_all(case: Case, skip: Mapping[str, str] = MappingProxyType({})) -> dict[
 
     Raises CheckFailed once, naming every property that does not hold.
     """
+    return hold({name: partial(rule, case) for name, rule in PROPERTIES.items()}, skip)
+
+
+def hold(
+    rules: Mapping[str, Callable[[], None]], skip: Mapping[str, str] = MappingProxyType({}), subject: str = ""
+) -> dict[str, str]:
+    """Every rule, in order: rule -> 'passed', 'not applicable: why' or 'exempt: why' (from ``skip``).
+
+    Raises CheckFailed once, naming ``subject`` and every rule that does not hold.
+    """
     found: dict[str, str] = {}
     broken: list[str] = []
-    for name in PROPERTIES:
+    for name, rule in rules.items():
         if name in skip:
             found[name] = f"exempt: {skip[name]}"
             continue
         try:
-            found[name] = check(name, case)
+            found[name] = outcome(rule)
         except CheckFailed as failure:
-            broken.append(f"{name}: {failure}")
-    raise_for(broken)
-    return found
-
-
-def raise_for(broken: Iterable[str]) -> None:
-    """Raise CheckFailed with all sentences, if there are any."""
-    broken = list(broken)
+            broken.append(f"{name}: {subject}: {failure}" if subject else f"{name}: {failure}")
     if broken:
         raise CheckFailed("\n".join(broken))
+    return found

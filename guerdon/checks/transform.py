@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from guerdon.batch import Channel, Samples, Status
 from guerdon.checks.case import Case, CheckFailed, NotApplicable
 from guerdon.checks.compare import flat
-from guerdon.checks.run import PASSED, raise_for, run_all
+from guerdon.checks.run import hold, run_all
 from guerdon.rewards.interface import Context, Transform
 
 
@@ -79,26 +80,14 @@ def check_transform(
     invalid. skip: property -> why it need not hold. roles: what else is claimed (see ``Case``).
     """
     context = context or Context()
-    found: dict[str, str] = {}
-    broken: list[str] = []
     own = {
         "statuses_kept": statuses_kept,
         "deterministic": deterministic,
         "nothing_mutated": nothing_mutated,
         "frozen_state": frozen_state,
     }
-    for name, rule in own.items():
-        if name in skip:
-            found[name] = f"exempt: {skip[name]}"
-            continue
-        try:
-            rule(transform, channel, samples, context)
-            found[name] = PASSED
-        except NotApplicable as why:
-            found[name] = f"not applicable: {why}"
-        except CheckFailed as failure:
-            broken.append(f"{name}: {transform.name}: {failure}")
-    raise_for(broken)
+    given = (transform, channel, samples, context)
+    found = hold({name: partial(rule, *given) for name, rule in own.items()}, skip, transform.name)
     return {**found, **run_all(transform_case(transform, channel, samples, context, **roles), skip)}
 
 

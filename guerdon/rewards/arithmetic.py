@@ -8,7 +8,7 @@ import torch
 
 from guerdon.batch import Scores
 from guerdon.errors import GuerdonError
-from guerdon.rewards.graph import Call, Node, as_node
+from guerdon.rewards.graph import Call, Node, Over, as_node
 from guerdon.rewards.interface import Reward, State
 from guerdon.rewards.schedules import Schedule
 from guerdon.rewards.validity import aligned, number, one, scaled
@@ -82,26 +82,10 @@ class Extreme(Node):
 
 
 @dataclass(frozen=True, eq=False)
-class Scheduled(Node):
+class Scheduled(Over):
     """``value`` times a weight that depends on ``context.step``."""
 
-    value: Node
     weight: Schedule
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """The scheduled reward's name."""
-        return self.value.name
-
-    @property
-    def channels(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Unchanged."""
-        return self.value.channels
-
-    @property
-    def parts(self) -> tuple[Node, ...]:  # type: ignore[override]
-        """The scheduled reward."""
-        return (self.value,)
 
     @property
     def label(self) -> str:

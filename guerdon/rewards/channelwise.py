@@ -7,32 +7,16 @@ import torch
 
 from guerdon.batch import Channel, Scores, Status
 from guerdon.errors import GuerdonError
-from guerdon.rewards.graph import Call, Node, as_node
+from guerdon.rewards.graph import Call, Node, Over, as_node
 from guerdon.rewards.interface import Combine, Reward, State, Transform
 from guerdon.rewards.validity import notes, one, same_shape
 
 
 @dataclass(frozen=True, eq=False)
-class Pipe(Node):
+class Pipe(Over):
     """Channels through transforms, in order."""
 
-    value: Node
     transforms: tuple[Transform, ...]
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """The piped reward's name."""
-        return self.value.name
-
-    @property
-    def channels(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Unchanged."""
-        return self.value.channels
-
-    @property
-    def parts(self) -> tuple[Node, ...]:  # type: ignore[override]
-        """The piped reward."""
-        return (self.value,)
 
     @property
     def label(self) -> str:

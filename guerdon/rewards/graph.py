@@ -225,6 +225,28 @@ class Node(Reward):
 
 
 @dataclass(frozen=True, eq=False)
+class Over(Node):
+    """A node that changes the values of one reward and keeps its name and channels."""
+
+    value: Node
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The inner reward's name."""
+        return self.value.name
+
+    @property
+    def channels(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Unchanged."""
+        return self.value.channels
+
+    @property
+    def parts(self) -> tuple[Node, ...]:  # type: ignore[override]
+        """The inner reward."""
+        return (self.value,)
+
+
+@dataclass(frozen=True, eq=False)
 class Leaf(Node):
     """A reward that is not itself a graph."""
 

@@ -36,13 +36,11 @@ class Linear:
     begin: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise GuerdonError(f"A linear schedule needs steps >= 1, but {self.steps} came.")
+        _check("linear", self.steps)
 
     def __call__(self, step: int) -> float:
         """The weight at ``step``."""
-        done = min(max((step - self.begin) / self.steps, 0.0), 1.0)
-        return self.start + (self.end - self.start) * done
+        return self.start + (self.end - self.start) * _done(step, self.begin, self.steps)
 
 
 @dataclass(frozen=True)
@@ -55,13 +53,12 @@ class Cosine:
     begin: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise GuerdonError(f"A cosine schedule needs steps >= 1, but {self.steps} came.")
+        _check("cosine", self.steps)
 
     def __call__(self, step: int) -> float:
         """The weight at ``step``."""
-        done = min(max((step - self.begin) / self.steps, 0.0), 1.0)
-        return self.end + (self.start - self.end) * 0.5 * (1.0 + math.cos(math.pi * done))
+        turned = 0.5 * (1.0 + math.cos(math.pi * _done(step, self.begin, self.steps)))
+        return self.end + (self.start - self.end) * turned
 
 
 def constant(weight: float = 1.0) -> Constant:
@@ -77,3 +74,13 @@ def linear(start: float, end: float, *, steps: int, begin: int = 0) -> Linear:
 def cosine(start: float, end: float, *, steps: int, begin: int = 0) -> Cosine:
     """From ``start`` to ``end`` along half a cosine."""
     return Cosine(start, end, steps, begin)
+
+
+def _check(kind: str, steps: int) -> None:
+    if steps < 1:
+        raise GuerdonError(f"A {kind} schedule needs steps >= 1, but {steps} came.")
+
+
+def _done(step: int, begin: int, steps: int) -> float:
+    """The share of the way gone, in [0, 1]."""
+    return min(max((step - begin) / steps, 0.0), 1.0)

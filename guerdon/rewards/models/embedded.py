@@ -1,8 +1,6 @@
 """A reward model on frozen embeddings: an embedder, named features of (prompt, response), their scaling, and a head."""
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from torch import Tensor, nn
 from guerdon.errors import GuerdonError
 from guerdon.rewards.models.embeddings import Embedder, load_embedder
 from guerdon.rewards.models.heads import LinearHead, MLPHead, head_from
-from guerdon.rewards.models.scalar import read_about
+from guerdon.rewards.models.saving import read_about, whole_folder
 from guerdon.worlds.text import as_messages
 
 FORMAT = "guerdon-embedding-reward-1"
@@ -128,27 +126,24 @@ class EmbeddingRewardModel(nn.Module):
         """Head and scaling as safetensors, the rest as JSON; the encoder is named, not copied. Atomic."""
         from safetensors.torch import save_file
 
-        folder = Path(folder)
-        part = folder.with_name(f".{folder.name}.part{os.getpid()}")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        tensors = {f"head.{k}": v.detach().contiguous() for k, v in self.head.state_dict().items()}
-        save_file({**tensors, "mean": self.scaling.mean, "scale": self.scaling.scale}, part / "model.safetensors")
-        e = self.embedder
-        about = {
-            "format": FORMAT,
-            "model": self.model,
-            "embedder": {"pooling": e.pooling, "max_length": e.max_length, "normalise": e.normalise, "keep": e.keep},
-            "key": e.key(),
-            "features": list(self.names),
-            "head": self.head.settings(),
-        }
-        (part / "reward_model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        old = folder.with_name(f".{folder.name}.old{os.getpid()}")
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(part, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        with whole_folder(folder) as part:
+            tensors = {f"head.{k}": v.detach().contiguous() for k, v in self.head.state_dict().items()}
+            save_file({**tensors, "mean": self.scaling.mean, "scale": self.scaling.scale}, part / "model.safetensors")
+            e = self.embedder
+            about = {
+                "format": FORMAT,
+                "model": self.model,
+                "embedder": {
+                    "pooling": e.pooling,
+                    "max_length": e.max_length,
+                    "normalise": e.normalise,
+                    "keep": e.keep,
+                },
+                "key": e.key(),
+                "features": list(self.names),
+                "head": self.head.settings(),
+            }
+            (part / "reward_model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu", cache: bool | Path = True) -> "EmbeddingRewardModel":

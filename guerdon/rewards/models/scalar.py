@@ -1,8 +1,6 @@
 """A scalar reward model: any transformers backbone with K linear heads on its last response token."""
 
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from guerdon.errors import GuerdonError
 from guerdon.rewards.models import loading
 from guerdon.rewards.models.embeddings import buckets
 from guerdon.rewards.models.heads import LinearHead
+from guerdon.rewards.models.saving import read_about, whole_folder
 from guerdon.worlds.text import Encoded, as_messages, encode, pad_rows, right_padded
 
 FORMAT = "guerdon-scalar-reward-1"
@@ -161,28 +160,20 @@ class ScalarRewardModel(nn.Module):
         never half."""
         from safetensors.torch import save_file
 
-        folder = Path(folder)
-        part = folder.with_name(f".{folder.name}.part{os.getpid()}")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        adapted = hasattr(self.backbone, "peft_config")
-        self.backbone.save_pretrained(part / ("adapter" if adapted else "backbone"))  # type: ignore[operator]
-        self.tokenizer.save_pretrained(part / "tokenizer")
-        save_file({"head": self.head.weight.detach().cpu().contiguous()}, part / "head.safetensors")
-        about = {
-            "format": FORMAT,
-            "members": self.members,
-            "max_length": self.max_length,
-            "readout": self.readout,
-            "rendering": self.rendering,
-            "base": self.base if adapted else None,
-        }
-        (part / "reward_model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        old = folder.with_name(f".{folder.name}.old{os.getpid()}")
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(part, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        with whole_folder(folder) as part:
+            adapted = hasattr(self.backbone, "peft_config")
+            self.backbone.save_pretrained(part / ("adapter" if adapted else "backbone"))  # type: ignore[operator]
+            self.tokenizer.save_pretrained(part / "tokenizer")
+            save_file({"head": self.head.weight.detach().cpu().contiguous()}, part / "head.safetensors")
+            about = {
+                "format": FORMAT,
+                "members": self.members,
+                "max_length": self.max_length,
+                "readout": self.readout,
+                "rendering": self.rendering,
+                "base": self.base if adapted else None,
+            }
+            (part / "reward_model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(
@@ -208,19 +199,6 @@ class ScalarRewardModel(nn.Module):
         with torch.no_grad():
             out.head.weight.copy_(load_file(folder / "head.safetensors")["head"])
         return out.eval()
-
-
-def read_about(folder: Path, expected: str) -> dict[str, Any]:
-    """``reward_model.json`` of a saved model. Raises GuerdonError where it is absent or of another format."""
-    try:
-        about = json.loads((folder / "reward_model.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise GuerdonError(f"A saved reward model was expected in {folder}, but reward_model.json: {error}.") from error
-    if about.get("format") != expected:
-        raise GuerdonError(
-            f"{folder}/reward_model.json must have format {expected!r}, but has {about.get('format')!r}."
-        )
-    return about
 
 
 def _classifier(path: str | Path, dtype: torch.dtype, device: str) -> Any:
