@@ -54,7 +54,8 @@ class SamplingOptions:
 class RewardOptions:
     """``train-reward``. kind: 'scalar' trains the backbone with a head, 'embedding' a head on frozen vectors, 'auto'
     takes 'embedding' for minilm and 'scalar' elsewhere. members: size of the ensemble. held_out: share of the prompts
-    kept for the evaluation (0: none). max_length: tokens of a row."""
+    kept for the evaluation (0: none). features: what is embedded, of response, prompt, product, difference, exchange,
+    dialogue, joined by commas. hidden: width of a non-linear head on vectors. max_length: tokens of a row."""
 
     kind: str = "auto"
     members: int = 1
@@ -64,6 +65,7 @@ class RewardOptions:
     smoothing: float = 0.0
     bootstrap: bool | None = None
     hidden: int | None = None
+    features: str = "response"
     max_length: int | None = None
     held_out: float = 0.1
     optim: OptimOptions = field(default_factory=OptimOptions)

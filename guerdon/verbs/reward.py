@@ -159,6 +159,7 @@ def _fit(train: Records, start: Any, chosen: RewardOptions, seed: Seed, progress
         return fit_embedding_head(
             train,
             start,
+            names=tuple(chosen.features.split(",")),
             members=chosen.members,
             hidden=chosen.hidden,
             bootstrap=chosen.bootstrap,
