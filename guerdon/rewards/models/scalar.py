@@ -195,7 +195,7 @@ class ScalarRewardModel(nn.Module):
         else:
             backbone = loading.load_backbone(folder / "backbone", dtype=dtype, device=device)
         out = cls(backbone, tokenizer, about["members"], max_length=about["max_length"], readout=about["readout"])
-        out.base, out.rendering = about["base"], about["rendering"]
+        out.base, out.rendering = about["base"], about.get("rendering", "auto")
         with torch.no_grad():
             out.head.weight.copy_(load_file(folder / "head.safetensors")["head"])
         return out.eval()
