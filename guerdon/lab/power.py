@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from guerdon.lab.protocol import Claim, Experiment, run_experiment, unstarted, verdict
+from guerdon.errors import GuerdonError
+from guerdon.lab.protocol import Claim, Experiment, confirm, run_experiment, unstarted, verdict
 from guerdon.lab.results import Result, load, save, versions, write_atomically
 from guerdon.lab.stats import Interval, paired_interval
 
@@ -268,13 +269,38 @@ def take_over(experiment: Experiment, folder: Path, finished: Mapping[str, Resul
         save(replace(unstarted(experiment), runs=tuple(runs.values())), partial)
 
 
-def run_all(folder: Path, processes: int, stored: bool, say: Callable[[str], None] = print) -> dict[str, Result]:
-    """Every experiment of the report, from disk where it is stored with the sources as they are."""
+def _confirmed(
+    experiment: Experiment, stored: Result, seeds: int, processes: int, say: Callable[[str], None]
+) -> Result | None:
+    """The stored result under today's hash, or None where it is of another experiment or its numbers changed."""
+    now = unstarted(experiment)
+    if replace(stored, runs=(), confirmed="", sources_hash=now.sources_hash) != now:
+        return None
+    try:
+        kept = confirm(stored, list(experiment.reporting_seeds[:seeds]), processes)
+    except GuerdonError as error:
+        say(str(error))
+        return None
+    say(f"{experiment.slug}: {kept.confirmed}")
+    return kept
+
+
+def run_all(
+    folder: Path, processes: int, stored: bool, confirmed: int = 0, say: Callable[[str], None] = print
+) -> dict[str, Result]:
+    """Every experiment of the report, from disk where it is stored with the sources as they are.
+
+    confirmed: where only the sources changed, keep a stored result if so many of its seeds replay to equal numbers.
+    """
     results: dict[str, Result] = {}
     for name, experiment in EXPERIMENTS.items():
         path = folder / f"{experiment.slug}.json"
         if stored or (path.exists() and replace(load(path), runs=(), confirmed="") == unstarted(experiment)):
             results[name] = load(path)
+            continue
+        if confirmed and path.exists() and (kept := _confirmed(experiment, load(path), confirmed, processes, say)):
+            results[name] = kept
+            save(kept, path)
             continue
         begin = time.perf_counter()
         take_over(experiment, folder, results)
@@ -290,8 +316,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--docs", type=Path, default=Path("docs/lab.md"), help="the page that shows the table")
     parser.add_argument("--processes", type=int, default=2, help="single-threaded processes side by side")
     parser.add_argument("--stored", action="store_true", help="run nothing: make the table from stored results")
+    parser.add_argument(
+        "--confirm", type=int, default=0, metavar="N", help="keep results whose first N seeds replay to equal numbers"
+    )
     given = parser.parse_args(arguments)
-    report = report_of(run_all(given.folder, given.processes, given.stored))
+    report = report_of(run_all(given.folder, given.processes, given.stored, given.confirm))
     write_atomically(given.folder / "power.json", json.dumps(report, indent=1) + "\n")
     if given.docs.exists():
         write_atomically(given.docs, with_table(given.docs.read_text(encoding="utf-8"), table(report)))
