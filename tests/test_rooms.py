@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "guerdon"
 # From the ground up; docs/architecture.md shows the same table. `errors` and the bare package stand above all.
 ROOMS = (
     "errors",
+    "files",
     "batch",
     "reduce",
     "divergences",

@@ -2,13 +2,12 @@
 
 import gzip
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from guerdon.batch import Preference
 from guerdon.data.formats import format_named
+from guerdon.files import replacing
 
 
 def write_preferences(path: str | Path, preferences: Iterable[Preference], format: str = "guerdon") -> int:
@@ -19,22 +18,12 @@ def write_preferences(path: str | Path, preferences: Iterable[Preference], forma
     what they cannot hold.
     """
     path, chosen, count = Path(path), format_named(format), 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as raw:
-            # No name and no time in the gzip header, or equal records would give different bytes.
-            out = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if path.suffix == ".gz" else raw
-            for preference in preferences:
-                out.write(json.dumps(chosen.write(preference), ensure_ascii=False).encode("utf-8") + b"\n")
-                count += 1
-            if out is not raw:
-                out.close()
-            raw.flush()
-            os.fsync(raw.fileno())
-        os.chmod(unfinished, 0o644)
-        os.replace(unfinished, path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
+    with replacing(path) as part, part.open("wb") as raw:
+        # No name and no time in the gzip header, or equal records would give different bytes.
+        out = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if path.suffix == ".gz" else raw
+        for preference in preferences:
+            out.write(json.dumps(chosen.write(preference), ensure_ascii=False).encode("utf-8") + b"\n")
+            count += 1
+        if out is not raw:
+            out.close()
     return count

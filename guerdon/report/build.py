@@ -1,12 +1,12 @@
 """A report from a folder: each file that is there gives its section."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from guerdon.errors import GuerdonError
+from guerdon.files import write_text
 from guerdon.report.page import Section, page
 
 TITLES = {
@@ -38,9 +38,7 @@ def build_report(folder: str | Path) -> Path:
         else "This run is not finished; the report shows what there is so far."
     )
     whole = page(title, sections, run.get("command", ""), _made(run), lead or str(run.get("lead", "")))
-    part = path / f".report.html.part{os.getpid()}"
-    part.write_text(whole, encoding="utf-8")
-    os.replace(part, path / "report.html")
+    write_text(path / "report.html", whole)
     return path / "report.html"
 
 

@@ -3,7 +3,6 @@ callback."""
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from torch import Tensor
 from guerdon import divergences, reduce
 from guerdon.batch import Batch, Samples, Scores, TokenRows
 from guerdon.errors import DataError
+from guerdon.files import write_text
 
 X = TypeVar("X")
 
@@ -169,11 +169,7 @@ class JsonLines:
 
     def __init__(self, path: Path, rounds: int = 0) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [json.dumps(x) + "\n" for x in history_of(path) if x["round"] <= rounds]
-        beside = path.with_name(path.name + ".tmp")
-        beside.write_text("".join(kept), encoding="utf-8")
-        os.replace(beside, path)
+        write_text(path, "".join(json.dumps(x) + "\n" for x in history_of(path) if x["round"] <= rounds))
         self.file = path.open("a", encoding="utf-8")
 
     def write(self, round: int, metrics: Mapping[str, float]) -> None:

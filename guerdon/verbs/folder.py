@@ -1,7 +1,6 @@
 """The folder of a run: what stands in it, when it may be used again, and files that are whole or absent."""
 
 import json
-import os
 import platform
 import shutil
 import sys
@@ -13,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from guerdon.errors import GuerdonError
+from guerdon.files import write_text
 
 RECORD = "run.json"
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically: a kill leaves the old file or the new one."""
-    part = path.with_name(f".{path.name}.part{os.getpid()}")
-    part.write_text(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
 def read_json(path: Path) -> Any:

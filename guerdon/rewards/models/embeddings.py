@@ -3,7 +3,6 @@
 import hashlib
 import os
 import sys
-import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from guerdon.errors import GuerdonError
+from guerdon.files import replacing
 from guerdon.rewards.models import loading
 from guerdon.worlds.text import surround
 
@@ -190,10 +190,7 @@ def write_shard(folder: Path, keys: Sequence[str], values: Tensor) -> None:
     """Add one shard atomically: a reader sees all of it or nothing, and two writers never share a file."""
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     codes = torch.tensor([list(bytes.fromhex(k)) for k in keys], dtype=torch.uint8)
     name = hashlib.blake2b("".join(keys).encode(), digest_size=12).hexdigest()
-    handle, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
-    os.close(handle)
-    save_file({"keys": codes, "values": values.contiguous()}, temporary)
-    os.replace(temporary, folder / f"{name}.safetensors")
+    with replacing(folder / f"{name}.safetensors") as part:
+        save_file({"keys": codes, "values": values.contiguous()}, part)
