@@ -132,5 +132,7 @@ def _equal(stored: Mapping[str, Any]) -> Markup:
     )
 
 
-def _gap(found: Mapping[str, Any]) -> str:
-    return "–" if found["mean"] is None else f"{found['mean']:+.2f} {interval(found['low'], found['high'], 2)}"
+def _gap(found: Mapping[str, Any]) -> Markup:
+    if found["mean"] is None:
+        return Markup("–")
+    return Markup(f"{found['mean']:+.2f}<br>{interval(found['low'], found['high'], 2)}")

@@ -151,8 +151,8 @@ def figures(*items: Markup, large: bool = False) -> Markup:
 
 def side_by_side(prompt: str, columns: Sequence[tuple[str, str]]) -> Markup:
     """A prompt and what each (name, response) answered."""
-    cells = join(tag("div", join([tag("b", name), response or "(empty)"])) for name, response in columns)
-    return join([tag("p", join([tag("b", "Prompt  "), prompt]), "prompt"), tag("div", cells, "samples")])
+    cells = join(tag("div", Markup(tag("b", name) + text(response or "(empty)"))) for name, response in columns)
+    return join([tag("p", Markup(tag("b", "Prompt: ") + text(prompt)), "prompt"), tag("div", cells, "samples")])
 
 
 def page(title: str, sections: Sequence[Section], command: str = "", made: str = "", lead: str = "") -> str:

@@ -53,7 +53,7 @@ class Size:
 
 
 FULL = Size(seeds=4, warm_up=400, pairs=2600, held_out=0.23, members=5, rounds=60, epochs=3)
-FAST = Size(seeds=2, warm_up=120, pairs=400, held_out=0.25, members=2, rounds=14, epochs=2)
+FAST = Size(seeds=2, warm_up=80, pairs=320, held_out=0.25, members=2, rounds=10, epochs=1, shown=2)
 
 
 def run_seed(seed: int, size: Size, folder: Path, first: bool, say: Say) -> dict[str, Any]:
