@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from guerdon import advantages, objectives
 from guerdon.batch import Pairs, Preference, Samples, Seed
 from guerdon.errors import DataError, GuerdonError
 from guerdon.rewards import Reward
-from guerdon.training import Estimator, Every, Micro, Optim, Progress, Prompts, Recipe, Recorded, by_row, run
+from guerdon.training import Every, Micro, Optim, Progress, Prompts, Recipe, Recorded, run
+from guerdon.training.presets import offline, online
 from guerdon.verbs import measure
 from guerdon.verbs import options as schema
 from guerdon.verbs.folder import RunFolder, open_run, refuse_finished, write_json
@@ -29,8 +29,8 @@ ANCHORS = 4
 
 @dataclass(frozen=True)
 class Aligned:
-    """What ``align`` gives. policy: the trained model. summary: what was measured before and after. history: a record
-    a round. samples: prompts with both responses. folder: None where nothing was written."""
+    """What ``align`` gives. policy: the trained model. summary: what was measured before and after. history: a record a
+    round. samples: prompts with both responses. folder: None where nothing was written."""
 
     policy: Any
     tokenizer: Any
@@ -92,17 +92,17 @@ def align(
     log: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Aligned:
-    """Align a causal LM on preference records by 'dpo' or 'simpo', or on their prompts by 'grpo' or 'rloo' with a
-    reward.
+    """Align a causal LM on preference records by 'dpo', 'ipo' or 'simpo', or on their prompts by 'rloo', 'grpo' or
+    'remax' with a reward.
 
     model: a folder or hub id. reward: a folder of ``train_reward``, a reward model or any ``Reward``; the online
     methods need it, the offline ones report it before and after. out: a folder for policy, metrics, checkpoints and
-    samples; an unfinished run of the same configuration there is resumed. settings: fields of ``AlignOptions``.
-    source: what run.json calls the data.
-    on_error: 'skip' leaves out records whose responses do not fit the context and tells ``log``.
+    samples; an unfinished run of the same configuration there is resumed. settings: fields of ``AlignOptions``. source:
+    what run.json calls the data. on_error: 'skip' leaves out records whose responses do not fit the context and tells
+    ``log``.
 
-    Learning rate unless ``optim.lr`` says otherwise: 3e-4 below ten million weights, 1e-4 with LoRA, else 1e-6.
-    Raises GuerdonError for bad data, model, reward or option before anything is written.
+    Learning rate unless ``optim.lr`` says otherwise: 3e-4 below ten million weights, 1e-4 with LoRA, else 1e-6. Raises
+    GuerdonError for bad data, model, reward or option before anything is written.
     """
     chosen = options if options is not None else schema.build(AlignOptions, settings)
     refuse_finished(out, overwrite)
@@ -167,39 +167,38 @@ def _targets(text: str) -> str | tuple[str, ...]:
 def _recipe(job: Job, model: str | Path) -> Recipe:
     o = job.options
     lr = o.optim.lr or (3e-4 if job.parameters < TINY else 1e-4 if o.lora.rank else 1e-6)
-    optim = Optim(lr=lr, warmup=o.optim.warmup, weight_decay=o.optim.weight_decay, clip=o.optim.clip)
-    evals = (Every(o.eval_every, lambda _: measured(job), "eval"),) if o.eval_every else ()
     note = {
         "method": job.method,
         "model": str(model),
         **{k: v for k, v in schema.plain(o).items() if k not in ("threads", "device")},
     }
     shared: dict[str, Any] = {
+        "optim": Optim(lr=lr, warmup=o.optim.warmup, weight_decay=o.optim.weight_decay, clip=o.optim.clip),
+        "seed": job.seed,
         "micro": Micro(rows=o.micro),
-        "evals": evals,
+        "evals": (Every(o.eval_every, lambda _: measured(job), "eval"),) if o.eval_every else (),
         "track": ("steps.logp.reference",),
         "note": note,
     }
-    if job.method in ONLINE:
-        starts = Starts.of(job.train, job.tokenizer, _room(job))
-        size = min(o.batch, len(starts))
-        return Recipe(
-            job.world,
-            job.snapshots,
-            Prompts(starts.ids, size, job.seed.child("prompts"), {MESSAGES: starts.messages}),
-            _objective(job),
-            optim,
-            o.rounds or math.ceil(o.epochs * len(starts) / size),
-            job.seed,
-            reward=shaped(_base(job), _anchors(job, starts)),
-            sampling=job.sampling,
-            per_start=o.per_prompt,
-            estimator=_estimator(job),
-            **shared,
-        )
-    recorded = pairs_of(job.train, job.tokenizer, job.world.context, o.batch, job.seed.child("order"))
-    rounds = o.rounds or math.ceil(o.epochs * len(recorded) / recorded.per_round)
-    return Recipe(job.world, job.snapshots, recorded, _objective(job), optim, rounds, job.seed, **shared)
+    if job.method not in ONLINE:
+        recorded = pairs_of(job.train, job.tokenizer, job.world.context, o.batch, job.seed.child("order"))
+        options: dict[str, Any] = {"beta": o.beta, "margin": o.margin, "smoothing": o.smoothing, "epochs": o.epochs}
+        made = offline(job.method, job.world, job.snapshots, recorded, **options, **shared)
+        return made.with_(rounds=o.rounds) if o.rounds else made
+    starts = Starts.of(job.train, job.tokenizer, _room(job))
+    size = min(o.batch, len(starts))
+    return online(
+        job.method,
+        job.world,
+        job.snapshots,
+        Prompts(starts.ids, size, job.seed.child("prompts"), {MESSAGES: starts.messages}),
+        shaped(_base(job), _anchors(job, starts)),
+        rounds=o.rounds or math.ceil(o.epochs * len(starts) / size),
+        per_start=o.per_prompt,
+        kl=o.kl,
+        sampling=job.sampling,
+        **shared,
+    )
 
 
 def _base(job: Job) -> Reward:
@@ -212,24 +211,6 @@ def _anchors(job: Job, starts: Starts) -> Samples | None:
     if job.options.shaping != "par":
         return None
     return draw(job.world, job.snapshots, starts, ANCHORS, job.sampling, job.seed.child("anchors"))
-
-
-def _objective(job: Job) -> objectives.Objective:
-    o = job.options
-    if job.method == "dpo":
-        return objectives.dpo(o.beta or 0.1, o.smoothing)
-    if job.method == "simpo":
-        beta = o.beta or 2.0
-        return objectives.simpo(beta, o.margin * beta, o.smoothing)
-    if job.method == "grpo":
-        return objectives.clipped() + o.kl * objectives.kl_penalty() if o.kl else objectives.clipped()
-    return objectives.reinforce()
-
-
-def _estimator(job: Job) -> Estimator:
-    if job.method == "grpo":
-        return by_row(advantages.group_relative)
-    return by_row(advantages.rloo, kl=job.options.kl)
 
 
 def _room(job: Job) -> int | None:

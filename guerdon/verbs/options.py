@@ -14,8 +14,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from guerdon.errors import GuerdonError
 
-METHODS = ("dpo", "simpo", "grpo", "rloo")
-ONLINE = ("grpo", "rloo")
+METHODS = ("dpo", "ipo", "simpo", "rloo", "grpo", "remax")
+ONLINE = ("rloo", "grpo", "remax")
 SHAPINGS = ("none", "par")
 COMBINATIONS = ("mean", "minimum", "mean_minus_std")
 

@@ -77,11 +77,10 @@ def train_reward(
 ) -> Any:
     """Fit a Bradley–Terry reward model on comparisons and return it.
 
-    model: 'minilm' (a head on frozen sentence embeddings), a folder or a hub id. settings: fields of
-    ``RewardOptions``, nested ones as mappings or 'optim.lr' names. out: a folder for the model and, where
-    ``held_out`` > 0, its evaluation on prompts it never saw. progress: called with (step, steps, metrics). source:
-    what run.json calls the data. Raises GuerdonError for bad data, a bad model or a bad option; what stood in ``out``
-    stays as it was.
+    model: 'minilm' (a head on frozen sentence embeddings), a folder or a hub id. settings: fields of ``RewardOptions``,
+    nested ones as mappings or 'optim.lr' names. out: a folder for the model and, where ``held_out`` > 0, its evaluation
+    on prompts it never saw. progress: called with (step, steps, metrics). source: what run.json calls the data. Raises
+    GuerdonError for bad data, a bad model or a bad option; what stood in ``out`` stays as it was.
     """
     chosen = options if options is not None else schema.build(RewardOptions, settings)
     dtype, seed = dtype_named(chosen.dtype), Seed(chosen.seed).child("reward")

@@ -50,8 +50,8 @@ class OnMessages(Reward):
     """A reward that reads the record's prompt instead of the policy's token ids, and responses without outer white
     space.
 
-    The reward model saw prompts as messages when it was trained; the policy may render them otherwise, and may see
-    less of them.
+    The reward model saw prompts as messages when it was trained; the policy may render them otherwise, and may see less
+    of them.
     """
 
     def __init__(self, reward: Reward) -> None:

@@ -81,6 +81,8 @@ def test_methods_are_listed_and_unknown_ones_refused(capsys: pytest.CaptureFixtu
     ("method", "more"),
     [
         ("dpo", ()),
+        ("ipo", ()),
+        ("remax", ()),
         ("simpo", ("--lora",)),
         ("rloo", ("--set", "shaping=par", "--set", "combine=mean_minus_std")),
         ("grpo", ("--lora-rank", "2", "--set", "combine=minimum")),
