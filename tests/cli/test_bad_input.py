@@ -92,7 +92,7 @@ def test_online_methods_ask_for_a_reward(refused, tmp_path: Path, prefs: Path, l
 
 def test_an_unknown_method_or_device_or_dtype(refused, tmp_path: Path, prefs: Path, llama: Path) -> None:
     common = ("align", prefs, "--model", llama, "--out", tmp_path / "o")
-    assert "dpo, simpo, grpo, rloo" in refused(*common, "--method", "ppo2")
+    assert "dpo, ipo, simpo, rloo, grpo, remax" in refused(*common, "--method", "ppo2")
     assert "abacus" in refused(*common, "--method", "dpo", "--device", "abacus")
     assert "int3" in refused(*common, "--method", "dpo", "--dtype", "int3")
 
