@@ -8,9 +8,9 @@ from guerdon.files import write_text
 
 PAGE = """# The catalogue and its verdicts
 
-Made by `python -m guerdon.catalogue` from the stored results; `guerdon reproduce NAME` runs an experiment again,
-`guerdon methods NAME` shows its claim, both arms and its caveat. A verdict needs at least 8 paired seeds; how it is reached stands in
-[lab.md](lab.md). Verdicts that are not "reproduced" are published like any other.
+Made by `python -m guerdon.catalogue` from the stored results. `guerdon reproduce NAME` runs an experiment again,
+`guerdon methods NAME` shows its claim, both arms and its caveat. A verdict needs at least 8 paired seeds; how it is
+reached stands in [lab.md](lab.md). Verdicts that are not "reproduced" are published like any other.
 
 {table}
 """
