@@ -142,7 +142,7 @@ def knobs_finite(arm: str, config: Config, seed: int, smoke: bool) -> dict[str, 
     bed = fin.finite(key)
     settings = {
         "default": {},
-        "noise": {"flip": 0.4},
+        "noise": {"flip": 0.45},
         "length": {"length": 2.0},
         "coverage": {"coverage": 0.03},
     }[config["knob"]]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from guerdon.lab import power, power_runs
+from guerdon.lab import power, power_hump, power_runs
 from guerdon.lab.results import Result, Run
 from guerdon.lab.text_gold import Annotator, Condition
 
@@ -42,8 +42,8 @@ def humps(last: float) -> Result:
 
 
 def test_a_hump_needs_a_rise_and_a_fall() -> None:
-    assert power.hump_rows(humps(1.5))[0].met
-    assert not power.hump_rows(humps(2.1))[0].met
+    assert power.hump_rows(humps(1.5), "text/gold", 1024)[0].met
+    assert not power.hump_rows(humps(2.1), "text/gold", 1024)[0].met
 
 
 def test_a_placebo_must_not_be_reproduced() -> None:
@@ -129,6 +129,12 @@ def test_what_finite_runs_does_run() -> None:
     default, fond = (power_runs.knobs_finite("", {"knob": k}, 3, True)["share"] for k in ("default", "length"))
     assert fond < default
     assert set(power_runs.finite_objectives("dpo", {"lr": 0.05}, 3, True)) == {"gold", "kl"}
+
+
+def test_best_of_n_on_finite_is_exact_and_the_proxy_always_gains() -> None:
+    found = power_hump.hump_finite("", {"pairs": 60, "length": 0.5}, 3, True)
+    proxy = [found[f"proxy@{n}"] for n in power_hump.NS]
+    assert proxy == sorted(proxy)
 
 
 def test_one_draw_of_the_protocol_gives_one_status_each() -> None:
