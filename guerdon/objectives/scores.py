@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from guerdon import reduce
-from guerdon.batch import Batch, Pairs
+from guerdon.batch import Batch, Pairs, Steps
 from guerdon.errors import NeedsError
 
 
@@ -32,7 +32,7 @@ def log_ratio(of: str = "policy", to: str = "reference") -> Score:
 
     def call(batch: Batch, pairs: Pairs, sign: int) -> Tensor:
         steps = _steps(batch)
-        return reduce.total(steps.log_ratio(of, to), steps.mask)[pairs.rows(sign)]
+        return reduce.total(_against(steps, of, to), steps.mask)[pairs.rows(sign)]
 
     return Score("log_ratio", call, (f"steps.logp.{of}", f"steps.logp.{to}"))
 
@@ -42,7 +42,7 @@ def mean_log_ratio(of: str = "policy", to: str = "reference") -> Score:
 
     def call(batch: Batch, pairs: Pairs, sign: int) -> Tensor:
         steps = _steps(batch)
-        return reduce.average(steps.log_ratio(of, to), steps.mask)[pairs.rows(sign)]
+        return reduce.average(_against(steps, of, to), steps.mask)[pairs.rows(sign)]
 
     return Score("mean_log_ratio", call, (f"steps.logp.{of}", f"steps.logp.{to}"), "nats a step")
 
@@ -65,7 +65,7 @@ def weighted_log_ratio(
     def call(batch: Batch, pairs: Pairs, sign: int) -> Tensor:
         steps = _steps(batch)
         weight = reduce.masked(weights(batch, sign).detach(), steps.mask)
-        return reduce.total(weight * steps.log_ratio(of, to), steps.mask)[pairs.rows(sign)]
+        return reduce.total(weight * _against(steps, of, to), steps.mask)[pairs.rows(sign)]
 
     return Score("weighted_log_ratio", call, (f"steps.logp.{of}", f"steps.logp.{to}", *needs))
 
@@ -85,7 +85,12 @@ def scaled(factor: float, score: Score) -> Score:
     return Score(score.name, lambda batch, pairs, sign: factor * score(batch, pairs, sign), score.needs, "reward")
 
 
-def _steps(batch: Batch):  # type: ignore[no-untyped-def]
+def _steps(batch: Batch) -> Steps:
     if batch.steps is None:
         raise NeedsError("This score reads steps, but the batch has none.")
     return batch.steps
+
+
+def _against(steps: Steps, of: str, to: str) -> Tensor:
+    """log π_of − sg(log π_to) per step [N,T]: what is compared with is never trained."""
+    return steps.logprob(of) - steps.logprob(to).detach()

@@ -173,3 +173,14 @@ def test_options_are_checked():
         clipped(level="row")
     with pytest.raises(GuerdonError, match="exceed 1"):
         clipped(dual=0.5)
+
+
+def test_the_reference_is_never_trained():
+    """Even where its log-probs carry a gradient (a reference that shares weights with the policy)."""
+    for objective in (dpo(0.1), ipo_sum(), ipo_mean()):
+        reference = torch.full((2, 1), -1.5, requires_grad=True)
+        steps = Steps(
+            torch.ones(2, 1, dtype=torch.bool), {"policy": torch.tensor([[-1.0], [-2.0]]), "reference": reference}
+        )
+        batch = Batch(steps, pairs=Pairs(torch.tensor([0]), torch.tensor([1])))
+        assert not objective.loss(batch).value.requires_grad
