@@ -7,6 +7,7 @@ Does not belong here: training, sampling, drawing (``report``), comparing method
 from guerdon.audit.agreement import krippendorff_alpha
 from guerdon.audit.intervals import Interval, bootstrap, wilson
 from guerdon.audit.length import LengthBaseline, LengthBias, length_baseline, length_bias, length_differences
+from guerdon.audit.overoptimisation import Onset, area_under_gold, at_equal_kl, common_kl, onset, smooth
 from guerdon.audit.preferences import Agreement, PreferenceAudit, audit_preferences
 from guerdon.audit.reward_model import (
     Correlation,
@@ -22,16 +23,22 @@ __all__ = [
     "Interval",
     "LengthBaseline",
     "LengthBias",
+    "Onset",
     "PreferenceAudit",
     "ReliabilityBin",
     "RewardModelReport",
+    "area_under_gold",
+    "at_equal_kl",
     "audit_preferences",
     "bootstrap",
+    "common_kl",
     "correlation",
     "evaluate_reward_model",
     "krippendorff_alpha",
     "length_baseline",
     "length_bias",
     "length_differences",
+    "onset",
+    "smooth",
     "wilson",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from guerdon.files import replacing
 from guerdon.lab.results import sources_hash
 from guerdon.rewards.models.embeddings import cache_root
 
@@ -61,8 +62,6 @@ def kept(
     except (OSError, SafetensorError):
         pass
     made = {name: x.detach().contiguous() for name, x in make().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{hashlib.sha256(repr(id(made)).encode()).hexdigest()[:8]}.part")
-    part.write_bytes(save(made))
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(save(made))
     return made

@@ -24,6 +24,7 @@ import guerdon
 from guerdon.batch import Preference, Seed
 from guerdon.data import read_preferences
 from guerdon.errors import DataError
+from guerdon.files import write_text
 from guerdon.lab.stats import paired_interval
 from guerdon.rewards.models import Embedder, LinearHead, Scaling, features, load_embedder
 from guerdon.training.reward_models import TextPairs, fit_head
@@ -195,10 +196,7 @@ def store(path: Path, found: dict[str, Any], splits: Sequence[Split], seconds: f
             "threads": torch.get_num_threads(),
         },
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, json.dumps(data, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from guerdon.errors import DataError, GuerdonError
+from guerdon.files import write_text
 
 Metrics = Mapping[str, float]
 LIBRARIES = ("torch", "numpy", "transformers", "scipy")
@@ -121,24 +121,9 @@ def _text(result: Result) -> str:
     return f'{body[:-2]},\n "runs": [\n{runs}\n ]\n}}\n'
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
 def save(result: Result, path: Path) -> None:
     """Write a result atomically."""
-    write_atomically(path, _text(result))
+    write_text(path, _text(result))
 
 
 def load(path: Path) -> Result:

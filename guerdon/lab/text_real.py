@@ -27,7 +27,7 @@ class TextReal:
     embedder: Embedder
 
     def fit(
-        self, members: int = 1, names: Sequence[str] = ("response",), weight_decay: float = 1e-2, seed: int = 0
+        self, members: int = 1, names: Sequence[str] = ("response",), weight_decay: float = 0.1, seed: int = 0
     ) -> EmbeddingRewardModel:
         """A Bradley–Terry head (or several on resampled pairs) on the training pairs."""
         model, _ = fit_embedding_head(

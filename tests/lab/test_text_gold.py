@@ -11,7 +11,7 @@ from guerdon.lab import cache
 from guerdon.lab.text_gold import language as words
 from guerdon.lab.text_gold.pairs import Annotator, covered, label
 from guerdon.lab.text_gold.policy import fresh_policy, recorded
-from guerdon.lab.text_gold.recipes import _best_weights, best_of_n, online, preference
+from guerdon.lab.text_gold.recipes import best_of_n, online, preference
 from guerdon.lab.text_gold.testbed import Bed, Condition, build, evaluate
 from guerdon.rewards.interface import Context
 from guerdon.training.run import run
@@ -143,13 +143,6 @@ def test_baselines_run_and_the_start_is_at_zero_kl(bed: Bed) -> None:
         seen = evaluate(bed, recipe.world, recipe.snapshots, rows=48)
         assert seen["kl"] > 0
         assert -4 <= seen["gold"] <= 4.4
-
-
-def test_best_of_n_weights_are_those_of_subsets() -> None:
-    # Of 4 rows, the best of 2: pairs won by the 1st: 3, 2nd: 2, 3rd: 1 of 6.
-    assert torch.allclose(_best_weights(4, 2), torch.tensor([3.0, 2.0, 1.0, 0.0]) / 6)
-    assert torch.allclose(_best_weights(4, 1), torch.full((4,), 0.25))
-    assert torch.allclose(_best_weights(4, 4), torch.tensor([1.0, 0.0, 0.0, 0.0]))
 
 
 def test_best_of_n_by_the_proxy_raises_the_proxy(bed: Bed) -> None:

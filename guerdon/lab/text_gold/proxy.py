@@ -67,4 +67,4 @@ class Proxy:
 def standardised(models: Sequence[ScalarRewardModel], rows: TokenRows) -> Proxy:
     """Members centred and scaled on ``rows``, samples of the start policy."""
     z = raw_scores(models, rows)
-    return Proxy(tuple(models), z.mean(0), z.std(0).clamp_min(1e-6))
+    return Proxy(tuple(models), z.mean(0), z.std(0).clamp_min(1e-6) if models else torch.ones(0))

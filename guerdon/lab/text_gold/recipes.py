@@ -4,6 +4,7 @@ import torch
 
 from guerdon import reduce
 from guerdon.advantages import rloo, spread
+from guerdon.audit.best_of_n import best_of_n as expected_best
 from guerdon.batch import Batch, Seed
 from guerdon.lab.text_gold import language as words
 from guerdon.lab.text_gold.policy import SAMPLING
@@ -87,8 +88,7 @@ def online(
 def best_of_n(bed: Bed, ns: tuple[int, ...], rows: int = 256, member: int | None = 0) -> dict[int, tuple[float, float]]:
     """n -> (gold, proxy) of the best of n start-policy samples by a proxy (``member``, or the mean of all: None).
 
-    The unbiased estimate over all subsets of ``rows`` samples a held-out prompt: the i-th best of m by the proxy is
-    the best of n with probability C(m − i, n − 1)/C(m, n).
+    The unbiased estimate over all subsets of ``rows`` samples a held-out prompt (``audit.best_of_n.best_of_n``).
     """
     world, snapshots = bed.fresh()
     samples = world.sample(snapshots, words.HELD_OUT, rows, SAMPLING, bed.seed.child("best_of_n"))
@@ -96,21 +96,5 @@ def best_of_n(bed: Bed, ns: tuple[int, ...], rows: int = 256, member: int | None
     every = bed.proxy(drawn)
     proxy = (every.mean(1) if member is None else every[:, member]).reshape(-1, rows)
     gold = words.gold(drawn).reshape(-1, rows)
-    order = proxy.argsort(1, descending=True)
-    gold, proxy = gold.gather(1, order), proxy.gather(1, order)
-    out = {}
-    for n in ns:
-        weight = _best_weights(rows, n)
-        out[n] = (float((gold * weight).sum(1).mean()), float((proxy * weight).sum(1).mean()))
-    return out
-
-
-def _best_weights(m: int, n: int) -> torch.Tensor:
-    """[m]: probability that the i-th best of m rows is the best of a random subset of n."""
-    left = torch.arange(m - 1, -1, -1, dtype=torch.float64)  # rows worse than the i-th
-
-    def log_choose(a: torch.Tensor, b: float) -> torch.Tensor:
-        return torch.lgamma(a + 1) - torch.lgamma(torch.tensor(b + 1.0)) - torch.lgamma((a - b).clamp_min(0) + 1)
-
-    chosen = log_choose(left, n - 1) - log_choose(torch.tensor(float(m), dtype=torch.float64), n)
-    return torch.where(left >= n - 1, chosen.exp(), 0.0).float()
+    by_gold, by_proxy = expected_best(proxy, gold, ns), expected_best(proxy, proxy, ns)
+    return {n: (float(by_gold[n].mean()), float(by_proxy[n].mean())) for n in ns}
