@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from guerdon.cli.app import app
     except ModuleNotFoundError as error:
-        if error.name not in ("typer", "rich", "pydantic", "yaml"):
+        if error.name not in ("typer", "rich", "yaml"):
             raise
         print(f"The command line needs {error.name}; install it with: pip install 'guerdon[cli]'", file=sys.stderr)
         return 1
