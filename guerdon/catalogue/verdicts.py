@@ -20,7 +20,8 @@ def reproduce(method: Method, smoke: bool = False, folder: Path | None = None, p
     verdict on the claim.
     """
     target = folder or (Path("results") if smoke else RESULTS)
-    return verdict(run_experiment(method.experiment, target, processes=processes, smoke=smoke))
+    # A smoke run is over before further processes have loaded their libraries.
+    return verdict(run_experiment(method.experiment, target, processes=1 if smoke else processes, smoke=smoke))
 
 
 def stored(method: Method, folder: Path = RESULTS) -> Result | None:
