@@ -27,11 +27,13 @@ class Format:
 
 
 def cannot(preference: Preference, name: str, holds: str) -> DataError:
+    """The error for a record that this format cannot hold without loss; ``holds`` says what it can."""
     where = preference.source or "this preference"
     return DataError(f"{where}: format {name!r} holds {holds}, which does not fit this one; write format 'guerdon'.")
 
 
 def says(text: str, role: str = "assistant") -> tuple[Message, ...]:
+    """One text message as a response or a prompt."""
     return (Message.of(role, text),)
 
 

@@ -65,6 +65,7 @@ def sides_of(preference: Preference) -> tuple[tuple[Message, ...], tuple[Message
 
 
 def chosen_rejected(_: int) -> Sequence[str]:
+    """What the two responses of a pair are called in messages."""
     return ("chosen", "rejected")
 
 
