@@ -1,8 +1,8 @@
 """The lab proves that it can see: ``python -m guerdon.lab.power`` runs everything, stores it and writes the table.
 
-Every row states a question, a criterion that was fixed before the runs, what was measured, and whether it is met. A row
-that is not met is published like any other. Runs are stored in ``results/power-*.json`` and resumed where interrupted;
-``--stored`` makes the table again from what is stored.
+Every row states a question, a criterion that was fixed before the reported seeds ran, what was measured, and whether it
+is met. A row that is not met is published like any other. Runs are stored in ``results/power-*.json`` and resumed where
+interrupted; ``--stored`` makes the table again from what is stored.
 """
 
 import argparse
@@ -103,7 +103,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One question to the lab, the criterion fixed beforehand, the measurement, and whether it is met."""
+    """One question to the lab, the criterion fixed before the reported seeds ran, the measurement, and whether it is met."""
 
     question: str
     criterion: str
@@ -250,7 +250,7 @@ def table(report: Mapping[str, Any]) -> str:
         f"Made by `{COMMAND}`: {report['runs']} runs, {report['seconds']:.0f} s of computing on single-threaded "
         f"processes (torch {report['versions']['torch']}). **{met} of {len(rows)} criteria are met.**",
         "",
-        "| question | criterion, fixed before the runs | measured | met |",
+        "| question | criterion, fixed before the reported seeds ran | measured | met |",
         "|---|---|---|---|",
         *(
             f"| {r['question']} | {r['criterion']} | {r['measured']} | {'yes' if r['met'] else '**no**'} |"
