@@ -103,7 +103,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One question to the lab, its criterion (fixed before the reported seeds ran), the measurement, whether it is met."""
+    """One question to the lab, its criterion, the measurement, and whether the criterion is met."""
 
     question: str
     criterion: str
