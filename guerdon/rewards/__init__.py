@@ -16,7 +16,7 @@ from guerdon.rewards.algebra import (
     minimum,
     total,
 )
-from guerdon.rewards.bind import bind
+from guerdon.rewards.bind import Answer, Bound, bind
 from guerdon.rewards.environment import environment_return, environment_reward, per_transition, potential_shaping
 from guerdon.rewards.episodes import at_turn_ends, episode_reward, tool_cost, turn_reward
 from guerdon.rewards.explain import Explanation, explain
@@ -28,6 +28,8 @@ from guerdon.rewards.serialise import dumps, from_dict, loads, to_dict
 from guerdon.rewards.teams import cooperative_reward, integrated_reward, team_reward
 
 __all__ = [
+    "Answer",
+    "Bound",
     "Combine",
     "Condition",
     "Context",
