@@ -13,17 +13,16 @@ VOCABULARY = 8192
 
 
 def pairs() -> list[dict[str, str]]:
-    """{'prompt', 'chosen', 'rejected'} of hh_rlhf's harmless test split (2,312), the prompt being all that both
-    dialogues share up to their last 'Assistant:'."""
+    """{'prompt', 'chosen', 'rejected'} of hh_rlhf's harmless test split (2,312), the prompt being all up to the
+    chosen dialogue's last 'Assistant:'; pairs that differ before it are left out."""
     folder = Path(os.environ.get("GUERDON_DATA", ROOT.parent / "shared" / "data"))
     out = []
     with gzip.open(folder / "hh_rlhf" / "harmless-base" / "test.jsonl.gz", "rt", encoding="utf-8") as file:
         for line in file:
             record = json.loads(line)
             turn = "\n\nAssistant:"
-            shared = os.path.commonprefix([record["chosen"], record["rejected"]])
-            cut = shared.rfind(turn) + len(turn)
-            if cut >= len(turn):
+            cut = record["chosen"].rfind(turn) + len(turn)
+            if cut >= len(turn) and record["rejected"][:cut] == record["chosen"][:cut]:
                 out.append({"prompt": record["chosen"][:cut], **{k: record[k][cut:] for k in ("chosen", "rejected")}})
     return [p for p in out if p["chosen"].strip() and p["rejected"].strip()]
 
