@@ -8,7 +8,7 @@ import torch
 
 from guerdon.batch import Channel, Samples, Status
 from guerdon.errors import GuerdonError, RewardError
-from guerdon.rewards.graph import Call, Evaluation, Leaf, as_node
+from guerdon.rewards.graph import Call, Evaluation, Leaf, Node, as_node
 from guerdon.rewards.interface import Context, Reward, State
 from guerdon.rewards.validity import single
 
@@ -48,12 +48,28 @@ class Bound:
         return [a.value for a in self.answers(prompts, responses, columns)]
 
     def answers(
-        self, prompts: Sequence[Any], responses: Sequence[Any], columns: Mapping[str, Sequence[Any]] | None = None
+        self,
+        prompts: Sequence[Any],
+        responses: Sequence[Any],
+        columns: Mapping[str, Sequence[Any]] | None = None,
+        *,
+        step: int = 0,
     ) -> list[Answer]:
-        """An answer a row: value, status, components.
+        """An answer a row: value, status, components. step: the trainer's, which scheduled weights go by.
 
         Raises NeedsError where a column is missing or the reward has several channels, RewardError where it raises.
         """
+        return read(self.evaluation(prompts, responses, columns, step=step))
+
+    def evaluation(
+        self,
+        prompts: Sequence[Any],
+        responses: Sequence[Any],
+        columns: Mapping[str, Sequence[Any]] | None = None,
+        *,
+        step: int = 0,
+    ) -> Evaluation:
+        """What every node of the graph gave; ``read`` it, or a child of it, as answers. Raises as ``answers`` does."""
         held = {k: list(v) for k, v in (columns or {}).items()}
         texts = [text_of(r) for r in responses]
         if any(not isinstance(r, str) for r in responses):
@@ -61,20 +77,12 @@ class Bound:
         samples = Samples(None, list(prompts), texts, columns=held)
         try:
             with torch.no_grad():
-                call = Call(samples, Context(training=False))
-                done = call.evaluate(self.reward, self.state, self.reward.name)
+                call = Call(samples, Context(step=step, training=False))
+                return call.evaluate(self.reward, self.state, self.reward.name)
         except GuerdonError:
             raise
         except Exception as error:
             raise RewardError(f"The reward {self.reward.name!r} raised {type(error).__name__}: {error}.") from error
-        whole = single(self.reward.name, done.scores)
-        status, value = _statuses(whole), _values(whole)
-        parts = _leaves(done)
-        notes = whole.note if whole.note is not None else [""] * len(samples)
-        return [
-            Answer(value[i], status[i], {name: x[i] for name, x in parts.items()}, notes[i])
-            for i in range(len(samples))
-        ]
 
     def answer(self, prompt: Any, response: Any, columns: Mapping[str, Any] | None = None) -> Answer:
         """The answer for one row; columns: name -> its value."""
@@ -84,6 +92,16 @@ class Bound:
 def bind(reward: Reward, state: State | None = None, *, name: str | None = None) -> Bound:
     """The plain callable of a reward and its state (its initial state where none is given)."""
     return Bound(reward, state, name=name)
+
+
+def read(done: Evaluation) -> list[Answer]:
+    """An answer a row of one node's evaluation. Every component of the node stands in every answer, None where its leaf
+    was not asked. Raises NeedsError where the node has several channels."""
+    whole = single(done.node.name, done.scores)
+    status, value = _statuses(whole), _values(whole)
+    parts = _leaves(done)
+    notes = whole.note if whole.note is not None else [""] * len(value)
+    return [Answer(value[i], status[i], {name: x[i] for name, x in parts.items()}, notes[i]) for i in range(len(value))]
 
 
 def identifier(text: str) -> str:
@@ -114,23 +132,42 @@ def _content(content: Any) -> str:
     return "".join(str(p.get("text", "")) if isinstance(p, Mapping) else str(p) for p in content)
 
 
+def component_names(reward: Reward) -> dict[tuple[int, str], str]:
+    """(identity of a leaf, its channel) -> the component's name, in the graph's order, whatever rows come: a host's
+    table needs the same columns every time. Of different leaves that are called alike the later ones are numbered."""
+    named: dict[tuple[int, str], str] = {}
+
+    def walk(node: Node) -> None:
+        for channel in node.channels if isinstance(node, Leaf) else ():
+            _name(named, node, channel, len(node.channels))
+        for part in node.parts:
+            walk(part)
+
+    walk(as_node(reward))
+    return named
+
+
+def _name(named: dict[tuple[int, str], str], leaf: Node, channel: str, channels: int) -> str:
+    key = (leaf.identity(), channel if channels > 1 else "")
+    if key not in named:
+        plain = leaf.name if channels == 1 else f"{leaf.name}/{channel}"
+        alike = sum(name.partition("#")[0] == plain for name in named.values())
+        named[key] = plain if alike == 0 else f"{plain}#{alike + 1}"
+    return named[key]
+
+
 def _leaves(done: Evaluation) -> dict[str, list[float | None]]:
     """Name -> a value a row, of every leaf. A leaf asked about different rows in several places stands once, with the
-    values of all of them; of different leaves that are called alike the later ones are numbered."""
-    named: dict[tuple[int, str], str] = {}
-    found: dict[str, list[float | None]] = {}
+    values of all of them."""
+    rows = len(next(iter(done.scores.channels.values())).value)
+    named = component_names(done.node)
+    found: dict[str, list[float | None]] = {name: [None] * rows for name in named.values()}
 
     def walk(e: Evaluation) -> None:
         for channel in e.scores.names() if isinstance(e.node, Leaf) else ():
-            plain = e.node.name if len(e.scores) == 1 else f"{e.node.name}/{channel}"
-            key, values = (e.node.identity(), channel), _values(e.scores[channel])
-            if key not in named:
-                alike = sum(name.partition("#")[0] == plain for name in found)
-                named[key] = plain if alike == 0 else f"{plain}#{alike + 1}"
-                found[named[key]] = values
-            else:
-                before = found[named[key]]
-                found[named[key]] = [new if old is None else old for old, new in zip(before, values, strict=True)]
+            name, values = _name(named, e.node, channel, len(e.scores)), _values(e.scores[channel])
+            before = found.get(name, [None] * rows)
+            found[name] = [new if old is None else old for old, new in zip(before, values, strict=True)]
         for child in e.children:
             walk(child)
 

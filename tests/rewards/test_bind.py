@@ -7,7 +7,7 @@ import torch
 
 from guerdon.batch import Channel, Scores, Status
 from guerdon.errors import NeedsError, RewardError
-from guerdon.rewards import bind, dispatch, reward
+from guerdon.rewards import bind, dispatch, linear, reward
 from guerdon.rewards.bind import text_of
 from guerdon.rewards.interface import Reward
 
@@ -58,6 +58,19 @@ def test_a_leaf_asked_in_two_cases_stands_once():
     answers = bind(both).answers(["p", "p"], ["xx", "yyy"], {"task": ["a", "b"]})
     assert [a.components for a in answers] == [{"length": 2.0}, {"length": 3.0}]
     assert [a.value for a in answers] == [2.0, 6.0]
+
+
+def test_every_component_stands_in_every_answer_whatever_rows_come():
+    """A host's table of one column a component breaks where a column comes and goes with the rows of a batch."""
+    twin = reward(name="length")(lambda responses: [0.0 for _ in responses])
+    both = dispatch("task", {"a": length, "b": twin})
+    assert bind(both).answer("p", "xx", {"task": "a"}).components == {"length": 2.0, "length#2": None}
+    assert bind(both).answer("p", "xx", {"task": "b"}).components == {"length": None, "length#2": 0.0}
+
+
+def test_a_scheduled_weight_goes_by_the_trainers_step():
+    bound = bind(length.schedule(linear(0.0, 1.0, steps=10)))
+    assert [bound.answers(["p"], ["four"], step=s)[0].value for s in (0, 5, 10)] == [0.0, 2.0, 4.0]
 
 
 def test_leaves_that_are_called_alike_are_numbered():
