@@ -9,6 +9,7 @@ command line offers.
 from guerdon.training.builds import best_worst, keep_best, minibatches, whole
 from guerdon.training.checkpoints import latest, load, save
 from guerdon.training.companions import BestKeeper, Companion, Dual, KLController, Multipliers, ValueHead
+from guerdon.training.distributed import joined
 from guerdon.training.estimators import by_channel, by_row, generalised, greedy_baseline, row_reward, with_advantage
 from guerdon.training.metrics import JsonLines, Progress, Trackers, Writer
 from guerdon.training.optim import Optim
@@ -45,6 +46,7 @@ __all__ = [
     "by_row",
     "generalised",
     "greedy_baseline",
+    "joined",
     "keep_best",
     "latest",
     "load",

@@ -171,13 +171,17 @@ def _in_parts(
     # PPO's value clipping compares with the value as it was now.
     asked_of_world = tuple(dict.fromkeys(s.removeprefix("old_") if s.startswith("old_value:") else s for s in stats))
     of = tuple(dict.fromkeys(n if n in own else LIVE for n in names))
-    mine = []
-    with torch.no_grad():
-        for at in distributed.share(pieces):
-            rows = samples.take(at)
-            probe = None if recipe.probe is None else recipe.probe(rows, seed)
-            mine.append(recipe.world.rescore(recipe.snapshots, rows, of, asked_of_world, probe))
-    gathered = distributed.gather(mine)
+
+    def mine() -> list[Steps | Predictions]:
+        parts = [samples.take(at) for at in distributed.share(pieces)]
+        probes = [None if recipe.probe is None else recipe.probe(rows, seed) for rows in parts]
+        with torch.no_grad():
+            return [
+                recipe.world.rescore(recipe.snapshots, rows, of, asked_of_world, probe)
+                for rows, probe in zip(parts, probes, strict=True)
+            ]
+
+    gathered = distributed.together(mine)
     ordered: list[Any] = [gathered[k % len(gathered)][k // len(gathered)] for k in range(len(pieces))]
     first = ordered[0]
     if isinstance(first, Predictions):

@@ -228,8 +228,9 @@ class Trackers:
         self.accelerator.log(dict(metrics), step=round)
 
     def close(self) -> None:
-        """Finish every tracker."""
-        self.accelerator.end_training()
+        """Finish every tracker. (``end_training`` would also end the process group, which others still use.)"""
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
 
 def jsonl(out: Path | None, rounds: int) -> list[Writer]:

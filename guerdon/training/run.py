@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,14 @@ def run(
     ``keep`` kept); None writes nothing. resume: continue from the newest whole checkpoint in ``out``, to weights
     identical to those of an uninterrupted run (deterministic rewards, same machine and thread count). on_metrics:
     called after every round with its metrics, rate and time left. writers: further places for metrics
-    (``metrics.Trackers``).
+    (``metrics.Trackers``). Of several ranks the first one alone samples, scores, evaluates, writes and calls back.
 
     Rows with a FAILED reward, or without one valid channel, are left out and counted. Raises NeedsError before any
     forward pass where the recipe cannot give what its parts read, RewardError where the reward raises or every row
     failed, GuerdonError where the gradient is not finite or ``out`` holds another recipe's checkpoint; what was saved
     before stays as it was.
     """
+    distributed.check_joined()
     evidence.refuse_early(recipe, recipe.objective_at(0))
     loop = _Loop(recipe)
     folder = None if out is None else Path(out)
@@ -66,27 +68,34 @@ def run(
         if not resume:
             raise GuerdonError(f"{folder} already holds a run; name another folder, or resume it.")
         loop.load_state_dict(checkpoints.load(newest), newest)
+    distributed.check_same(loop.named)
     past = [] if folder is None else [m for m in history_of(folder / "metrics.jsonl") if m["round"] <= loop.round]
     first = distributed.rank() == 0
     distributed.wait()  # every rank has read before the first one writes
-    places = [*jsonl(folder if first else None, loop.round), *writers]
+    places = [*jsonl(folder, loop.round), *writers] if first else []
     clock = Clock(recipe.rounds)
     try:
         while not loop.over():
             metrics = loop.advance()
             past.append(metrics)
-            for place in places:
-                place.write(loop.round, metrics)
-            if folder is not None and (loop.over() or loop.round % save_every == 0):
-                if first:
-                    checkpoints.save(folder / "checkpoints", loop.round, loop.state_dict(), keep)
-                distributed.wait()
-            if on_metrics is not None:
+            due = folder is not None and (loop.over() or loop.round % save_every == 0)
+            distributed.once(partial(_store, loop, metrics, places, folder if due else None, keep))
+            if on_metrics is not None and first:
                 on_metrics(clock.tick(loop.round, metrics))
     finally:
         for place in places:
             place.close()
     return RunResult(past, recipe.snapshots, loop.reward_state, loop.round, loop.step, loop.stopped())
+
+
+def _store(
+    loop: "_Loop", metrics: Mapping[str, float], places: Sequence[Writer], folder: Path | None, keep: int
+) -> None:
+    """Write a round's metrics, and a checkpoint where there is a folder."""
+    for place in places:
+        place.write(loop.round, metrics)
+    if folder is not None:
+        checkpoints.save(folder / "checkpoints", loop.round, loop.state_dict(), keep)
 
 
 class _Loop:
@@ -123,7 +132,8 @@ class _Loop:
         here = Round(recipe, self.round, self.step, rollout, batch, metrics)
         for every in recipe.evals:
             if self.round % every.rounds == 0 or self.round == recipe.rounds:
-                metrics.update({f"{every.name}/{k}": v for k, v in every.call(here).items()})
+                found = distributed.once(partial(every.call, here))
+                metrics.update({f"{every.name}/{k}": v for k, v in found.items()})
         for companion in recipe.companions:
             metrics.update(companion.after_round(here))
         return metrics

@@ -23,20 +23,42 @@ def parts_of(recipe: Recipe, batch: Batch) -> Sequence[Batch]:
 
 
 def gradient(recipe: Recipe, objective: Objective, batch: Batch, samples: Samples, seed: Seed) -> tuple[float, Sums]:
-    """Add the objective's gradient on ``batch`` to the parameters' ``.grad`` (this rank's share); (its share of the
-    value, metric sums).
+    """Add this rank's share of the objective's gradient on ``batch`` to the parameters' ``.grad``; the whole batch's
+    (value, metric sums), the same on every rank.
 
     Sums that couple the batch come first, in a pass without gradient over all micro-batches; denominators need no pass,
-    and every rank holds the whole batch, so that it knows them without asking the others. Raises GuerdonError where a
-    loss is not finite.
+    and every rank holds the whole batch, so that it knows them without asking the others. Raises GuerdonError, on
+    every rank, where a loss is not finite on one.
     """
     micro = parts_of(recipe, batch)
     denominators = objective.denominators([batch])
     stats: Mapping[str, Mapping[str, Tensor]] = {t.name: {} for t in objective.terms}
     if objective.coupled:
-        with torch.no_grad():
-            seen = [evidence.live(recipe, objective, m, samples, seed) for m in micro]
-        stats = distributed.sum_tensors(objective.couple(seen))
+
+        def coupled() -> Mapping[str, Mapping[str, Tensor]]:
+            with torch.no_grad():
+                return objective.couple([evidence.live(recipe, objective, m, samples, seed) for m in micro])
+
+        stats = distributed.added(distributed.together(coupled))
+    value, sums = 0.0, Sums()
+    for share, more in distributed.together(
+        lambda: _backward(recipe, objective, micro, samples, denominators, stats, seed)
+    ):
+        value += share
+        add(sums, more)
+    return value, sums
+
+
+def _backward(
+    recipe: Recipe,
+    objective: Objective,
+    micro: Sequence[Batch],
+    samples: Samples,
+    denominators: Mapping[str, Tensor],
+    stats: Mapping[str, Mapping[str, Tensor]],
+    seed: Seed,
+) -> tuple[float, Sums]:
+    """Forward and backward of this rank's micro-batches; its share of the value and of the metric sums."""
     value, sums = 0.0, Sums()
     for m in micro:
         whole = evidence.live(recipe, objective, m, samples, seed)
@@ -110,5 +132,4 @@ def update(
     rate = recipe.optim.rate(step, recipe.updates)
     norm = take_step(optimiser, parameters, rate, recipe.optim.clip)
     add(sums, {"loss": (value, 0.0)})
-    summed = distributed.sum_pairs(sums)
-    return {**{k: a / b if b else a for k, (a, b) in summed.items()}, "grad_norm": norm, "learning_rate": rate}
+    return {**{k: a / b if b else a for k, (a, b) in sums.items()}, "grad_norm": norm, "learning_rate": rate}
