@@ -116,6 +116,15 @@ def check_joined() -> None:
         )
 
 
+def check_alone(what: str) -> None:
+    """Raise GuerdonError where several processes would each do what one does; within a group the first one may."""
+    if rank() > 0 or (size() == 1 and launched() > 1):
+        raise GuerdonError(
+            f"{what} is the work of one process, but a launcher started {max(size(), launched())}; start it without one"
+            + (", or call it on the first rank alone." if size() > 1 else ".")
+        )
+
+
 def check_same(named: Mapping[str, Tensor]) -> None:
     """Raise GuerdonError where the ranks hold different values (sums of values and of magnitudes, to 1e-6)."""
     if not _on():
@@ -150,6 +159,13 @@ def together(call: Callable[[], X]) -> list[X]:
         if raised is not None:
             raise raised
     return [x for x, _ in found]
+
+
+def agreed(call: Callable[[], X]) -> X:
+    """What ``call`` returns on this rank; every rank calls it, and what one raises is raised on all."""
+    mine: list[X] = []
+    together(lambda: mine.append(call()))
+    return mine[0]
 
 
 def once(call: Callable[[], X]) -> X:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from guerdon.training import Progress, Recipe, run
+from guerdon.training import Progress, Recipe, distributed, run
 from guerdon.verbs import measure, schema
 from guerdon.verbs.folder import RunFolder, open_run, refuse_finished, write_json
 from guerdon.verbs.job import Job, fitted, measured, opened, recipe_of, spoken
@@ -55,24 +56,49 @@ def align(
     samples; an unfinished run of the same configuration there is resumed. settings: fields of ``AlignOptions``;
     on_error='skip' leaves out records whose responses do not fit the context and tells ``log``.
 
-    Learning rate unless ``optim.lr`` says otherwise: 3e-4 below ten million weights, 1e-4 with LoRA, else 1e-6. Raises
-    GuerdonError for bad data, model, reward or option before anything is written.
+    Learning rate unless ``optim.lr`` says otherwise: 3e-4 below ten million weights, 1e-4 with LoRA, else 1e-6. Started
+    by torchrun or accelerate launch, the processes split the rows of every update; the first one alone writes and calls
+    ``progress`` and ``log``. Raises GuerdonError for bad data, model, reward or option before anything is written.
     """
     chosen = options if options is not None else schema.build(AlignOptions, settings)
     chosen, given = _inputs(chosen, model, method, reward)
-    refuse_finished(out, overwrite)
-    job = opened(data, given, chosen, log)
-    if job.method not in ONLINE:
-        job = replace(job, train=fitted(job, job.train, log), held_out=fitted(job, job.held_out, log))
+    with distributed.joined():
+        told = log if distributed.rank() == 0 else None
+        return _aligned(data, given, chosen, out, overwrite, command, progress, told)
+
+
+def _aligned(
+    data: Records | str | Path,
+    given: RewardLike | None,
+    chosen: AlignOptions,
+    out: str | Path | None,
+    overwrite: bool,
+    command: str | None,
+    progress: Callable[[int, int, Mapping[str, float]], None] | None,
+    log: Callable[[str], None] | None,
+) -> Aligned:
+    """``align`` by one rank; whatever touches the folder is done by the first."""
+    distributed.once(lambda: refuse_finished(out, overwrite))
+    job = distributed.agreed(lambda: _read(data, given, chosen, log))
     with thread_count(chosen.threads, job.parameters) as threads:
-        recipe = recipe_of(job)
+        recipe = distributed.agreed(lambda: recipe_of(job))
         folder = None
         if out is not None:
             told = command
             if given is None or isinstance(given, str | Path):
                 told = command or remaking("align", data, chosen, out)
-            folder = open_run(out, "align", {"data": named(data), **schema.plain(chosen)}, told, overwrite)
+            config = {"data": named(data), **schema.plain(chosen)}
+            folder = distributed.once(partial(open_run, out, "align", config, told, overwrite))
         return _carried_out(job, recipe, folder, progress, threads)
+
+
+def _read(
+    data: Records | str | Path, given: RewardLike | None, chosen: AlignOptions, log: Callable[[str], None] | None
+) -> Job:
+    job = opened(data, given, chosen, log)
+    if job.method in ONLINE:
+        return job
+    return replace(job, train=fitted(job, job.train, log), held_out=fitted(job, job.held_out, log))
 
 
 def _named(reward: RewardLike | None) -> str | None:
@@ -97,7 +123,7 @@ def _carried_out(
     threads: int,
 ) -> Aligned:
     """Measure, run, measure again, store. A resumed run measures its start from the same start weights."""
-    before, shown = measured(job), spoken(job)
+    before, shown = distributed.once(lambda: (measured(job), spoken(job)))
 
     def tick(now: Progress) -> None:
         if progress is not None:
@@ -105,16 +131,28 @@ def _carried_out(
 
     where = None if folder is None else folder.path
     result = run(recipe, where, save_every=job.options.save_every, on_metrics=tick)
-    after = measured(job)
+    after, said = distributed.once(lambda: (measured(job), spoken(job)))
     samples = [
         {"prompt": p, "columns": [{"name": "before", "text": a}, {"name": "after", "text": b}]}
-        for (p, a), (_, b) in zip(shown, spoken(job), strict=True)
+        for (p, a), (_, b) in zip(shown, said, strict=True)
     ]
     summary = measure.summary(job.method, before, after, bool(job.held_out))
     if folder is not None:
-        job.model.save_pretrained(folder.file("policy"))
-        job.tokenizer.save_pretrained(folder.file("policy"))
-        write_json(folder.file("summary.json"), summary)
-        write_json(folder.file("samples.json"), samples)
-        folder.finish(threads=threads, rounds=result.rounds, stopped=result.stopped)
+        more = {"threads": threads, "ranks": distributed.size(), "rounds": result.rounds, "stopped": result.stopped}
+        distributed.once(partial(_stored, job, folder, summary, samples, more))
     return Aligned(job.model, job.tokenizer, summary, result.history, samples, where)
+
+
+def _stored(
+    job: Job,
+    folder: RunFolder,
+    summary: Mapping[str, Any],
+    samples: Sequence[Mapping[str, Any]],
+    more: Mapping[str, Any],
+) -> None:
+    """The policy and what was measured; then the run is marked finished."""
+    job.model.save_pretrained(folder.file("policy"))
+    job.tokenizer.save_pretrained(folder.file("policy"))
+    write_json(folder.file("summary.json"), summary)
+    write_json(folder.file("samples.json"), samples)
+    folder.finish(**more)

@@ -1,6 +1,7 @@
 """The folder of a run: what stands in it, when it may be used again, and files that are whole or absent."""
 
 import json
+import os
 import platform
 import shlex
 import shutil
@@ -17,6 +18,8 @@ from guerdon.errors import GuerdonError
 from guerdon.files import write_text
 
 RECORD = "run.json"
+SPLIT = "align"
+"""The verb that several processes may carry out together."""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -86,8 +89,13 @@ def open_run(
 
     command: what makes the run again from its full configuration (``schema.command_line``), run in ``folder``.
     Nothing finished is ever changed unless ``overwrite``; a folder that holds other things is refused always. Call it
-    after all input has been read, so that bad input leaves everything as it was. Raises GuerdonError.
+    after all input has been read, so that bad input leaves everything as it was. Raises GuerdonError, also where a
+    launcher started several processes for a verb that one carries out.
     """
+    if verb != SPLIT and os.environ.get("WORLD_SIZE", "1") != "1":
+        from guerdon.training.distributed import check_alone
+
+        check_alone(verb)
     refuse_finished(out, overwrite)
     path, resumed = Path(out), False
     if path.is_dir() and any(path.iterdir()):

@@ -1,5 +1,6 @@
 """``guerdon align``."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -34,10 +35,15 @@ def register(app: typer.Typer) -> None:
             from guerdon.verbs import dry_align
 
             return show.plan(dry_align.align(prefs, options, out), call.json)
+        from guerdon.training import distributed
         from guerdon.verbs import align as run_alignment
 
-        with show.bar(str(options.method)) as tick:
-            done = run_alignment(prefs, out=out, overwrite=call.overwrite, progress=tick, options=options, log=say)
+        with distributed.joined():
+            first = distributed.rank() == 0
+            with show.bar(str(options.method)) if first else nullcontext() as tick:
+                done = run_alignment(prefs, out=out, overwrite=call.overwrite, progress=tick, options=options, log=say)
+        if not first:
+            return None
         if call.json:
             print_json(done.summary)
         else:
