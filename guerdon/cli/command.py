@@ -87,6 +87,7 @@ def verb(
         command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
         command.__doc__ = body.__doc__
         command.__annotations__ = {}
+        command.schema = options  # type: ignore[attr-defined]
         app.command(name, epilog=f"Example: `{example}`")(command)
         return body
 

@@ -35,13 +35,15 @@ def opt(
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a verb: its dotted name, its flags (none: --set alone), kind, default and help."""
+    """One option of a verb: its dotted name, its flags (none: --set alone), kind, default, help, and what values may
+    be ('at least 1', '' where anything of its kind may)."""
 
     name: str
     flags: tuple[str, ...]
     kind: Any
     default: Any
     help: str
+    allowed: str = ""
 
     @property
     def parameter(self) -> str:
@@ -65,7 +67,7 @@ def options_of(schema: type, where: str = "") -> Iterator[Option]:
         own = () if where else (f"--{f.name.replace('_', '-')}",)
         default = None if f.default is MISSING else f.default
         flags = tuple(f.metadata.get("flags") or own)
-        yield Option(where + f.name, flags, kind, default, f.metadata.get("help", ""))
+        yield Option(where + f.name, flags, kind, default, f.metadata.get("help", ""), allowed(f.metadata))
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -221,15 +223,19 @@ def _in_range(value: Any, rule: Mapping[str, Any], name: str) -> Any:
     if value is None:
         return value
     choices, least, above, below = (rule.get(k) for k in ("choices", "least", "above", "below"))
-    said = [f"at least {least}"] if least is not None else []
-    said += [f"above {above}"] if above is not None else []
-    said += [f"below {below}"] if below is not None else []
-    said = [f"one of {', '.join(choices)}"] if choices else said
     fine = not choices or value in choices
     fine = fine and (least is None or value >= least) and (above is None or value > above)
     if not (fine and (below is None or value < below)):
-        raise GuerdonError(f"The option {name} must be {' and '.join(said)}, but {value!r} came.")
+        raise GuerdonError(f"The option {name} must be {allowed(rule)}, but {value!r} came.")
     return value
+
+
+def allowed(rule: Mapping[str, Any]) -> str:
+    """The rule of a field in words: 'one of raise, skip', 'at least 0 and below 1', '' where it has none."""
+    if rule.get("choices"):
+        return f"one of {', '.join(rule['choices'])}"
+    words = {"least": "at least", "above": "above", "below": "below"}
+    return " and ".join(f"{word} {rule[k]}" for k, word in words.items() if rule.get(k) is not None)
 
 
 def plain(options: Any) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""Entries as documentation pages: the table of verdicts, and one page an entry, made from entry and stored result."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from guerdon.catalogue.method import Method, entries
+from guerdon.catalogue.verdicts import RESULTS, describe, table
+
+INDEX = """# The catalogue and its verdicts
+
+Made by `python -m guerdon.catalogue` from the stored results. `guerdon reproduce NAME` runs an experiment again,
+`guerdon methods NAME` shows its claim, both arms and its caveat. A verdict needs at least 8 paired seeds; how it is
+reached stands in [lab.md](lab.md). Verdicts that are not "reproduced" are published like any other.
+
+{table}
+"""
+
+STALE = (
+    "**This verdict is stale**: sources that the experiment names have changed since it ran. "
+    "`guerdon reproduce {slug}` runs it again."
+)
+
+AGAIN = """```
+guerdon methods {slug}
+guerdon reproduce {slug} --smoke   # seconds; proves the plumbing and no claim
+guerdon reproduce {slug}           # every seed, search and all
+```"""
+
+
+def index_page(folder: Path = RESULTS) -> str:
+    """All verdicts as one Markdown page."""
+    return INDEX.format(table=table(folder))
+
+
+def entry_pages(folder: Path = RESULTS) -> Mapping[str, str]:
+    """Slug -> Markdown page of every entry, in order of card number."""
+    return {method.slug: entry_page(method, folder) for method in entries()}
+
+
+def entry_page(method: Method, folder: Path = RESULTS) -> str:
+    """One entry as Markdown: paper, composition, claim, experiment, verdict with its staleness, caveat."""
+    about = describe(method, folder)
+    parts = [
+        f"# {method.slug}",
+        f"**{method.title}**, {_paper(method.paper)}. Card {method.card}, family `{method.family}`.",
+        method.essence,
+        f"```python\n{method.composition}\n```",
+        "## Claim",
+        f"{method.claim.statement}.",
+        _claim(method),
+        "## Verdict",
+        f"**{_sentence(str(about['sentence']))}**",
+        STALE.format(slug=method.slug) if about["verdict"] == "stale" else "",
+        "## Experiment",
+        _experiment(method),
+        _arms(about.get("arms", {}), method.claim.metric),
+        f"**Caveat.** {method.caveat}" if method.caveat else "",
+        "## Run it again",
+        AGAIN.format(slug=method.slug),
+        f"The entry is the module `{module_of(method)}`.",
+    ]
+    return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def module_of(method: Method) -> str:
+    """The module an entry stands in."""
+    return method.experiment.run.partition(":")[0]
+
+
+def _paper(paper: str) -> str:
+    """'Li et al. 2023, arXiv 2310.10505' with its number as a link."""
+    before, arxiv, number = paper.partition("arXiv ")
+    return f"{before}[arXiv {number}](https://arxiv.org/abs/{number})" if arxiv else paper
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
+
+
+def _claim(method: Method) -> str:
+    claim = method.claim
+    rows = {
+        "kind": claim.kind,
+        "metric": f"`{claim.metric}`, {claim.direction} is better",
+        "baseline": claim.baseline,
+        "smallest effect that matters (δ)": f"{claim.smallest_effect:g}",
+    }
+    return "\n".join(f"- {name}: {value}" for name, value in rows.items())
+
+
+def _experiment(method: Method) -> str:
+    experiment = method.experiment
+    seeds = experiment.reporting_seeds
+    searched = len(experiment.configurations(experiment.method)) > 1
+    grid = " and ".join(f"`{k}` in {', '.join(f'`{x}`' for x in v)}" for k, v in experiment.grid.items())
+    search = f"Searched for both arms: {grid}" if searched else f"Nothing was searched{f' ({grid})' if grid else ''}"
+    tuned = f"; tuned on {len(experiment.tuning_seeds)} others" if searched else ""
+    sources = ", ".join(f"`{s}`" for s in experiment.sources)
+    return (
+        f"Budget: {experiment.budget}. {search}. Reported on {len(seeds)} seeds ({min(seeds)} to {max(seeds)}), "
+        f"paired{tuned}. "
+        f"The verdict is stale as soon as one of these sources changes: {sources}."
+    )
+
+
+def _arms(arms: Mapping[str, Any], metric: str) -> str:
+    """Means over the reporting seeds; the claim's own metric first."""
+    if not arms:
+        return ""
+    names = sorted({key for found in arms.values() for key in found}, key=lambda key: (key != metric, key))
+    lines = ["Means over the reporting seeds:", "", f"| metric | {' | '.join(arms)} |", f"|---|{'---:|' * len(arms)}"]
+    for name in names:
+        cells = (f"{found[name]:.4g}" if name in found else "" for found in arms.values())
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
