@@ -102,7 +102,7 @@ def verl_manager(reward: Reward, state: State | None = None, **options: Any) -> 
     ('raw_prompt'). A subclass of verl's RewardManagerBase where verl is installed; ``compute_score`` is not used.
     """
     score = as_verl(reward, state, **options)
-    base = manager_base()
+    base: Any = manager_base()
 
     class RewardManager(base):
         """One response at a time; of several sequences of a row the last."""
@@ -126,7 +126,7 @@ def verl_manager(reward: Reward, state: State | None = None, **options: Any) -> 
     return RewardManager
 
 
-class Base:
+class ManagerBase:
     """What a manager has of verl's RewardManagerBase where verl is not installed."""
 
     def __init__(self, config: Any, tokenizer: Any, compute_score: Any) -> None:
@@ -138,7 +138,7 @@ def manager_base() -> Any:
     try:
         from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
     except ImportError:
-        return Base
+        return ManagerBase
     return RewardManagerBase
 
 
