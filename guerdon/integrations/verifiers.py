@@ -16,6 +16,7 @@ from guerdon.errors import GuerdonError, NeedsError, RewardError
 from guerdon.integrations.graphs import Term, group_need, refuse_group, terms, weights
 from guerdon.integrations.hosts import Invalid, checked_invalid, told
 from guerdon.rewards.bind import Answer, Bound, bind, component_names, identifier, read
+from guerdon.rewards.graph import Leaf
 from guerdon.rewards.interface import Reward, State
 
 LOGGER = logging.getLogger(__name__)
@@ -215,11 +216,10 @@ def rubric_functions(
         shares = [lost / (len(summed) * w) if w else 0.0 for w in summed.values()]
         named = zip(summed, names(summed), shares, strict=True)
         return [make(asked, term, True, share, name) for term, name, share in named], list(summed.values())
-    leaves = [c for c in component_names(bound.reward).values() if c != bound.reward.name]
-    rest = [
-        make(asked, c, False, 0.0, name) for c, name in zip(leaves, names([bound.__name__, *leaves])[1:], strict=True)
-    ]
-    return [make(asked, None, False, lost, bound.__name__), *rest], [1.0] + [0.0] * len(rest)
+    leaves = [] if isinstance(bound.reward, Leaf) else list(component_names(bound.reward).values())
+    first, *others = names([bound.reward.name, *leaves])
+    rest = [make(asked, leaf, False, 0.0, name) for leaf, name in zip(leaves, others, strict=True)]
+    return [make(asked, None, False, lost, first), *rest], [1.0] + [0.0] * len(rest)
 
 
 def as_rubric(reward: Reward, state: State | None = None, *, invalid: Invalid = "nan", **options: Any) -> Any:
@@ -237,6 +237,8 @@ def names(texts: Iterable[str]) -> list[str]:
     """Python identifiers of texts, each once: verifiers keys metrics by ``__name__``."""
     out: list[str] = []
     for text in map(identifier, texts):
-        alike = sum(o == text or o.startswith(f"{text}_no") for o in out)
-        out.append(text if not alike else f"{text}_no{alike + 1}")
+        tried, count = text, 2
+        while tried in out:
+            tried, count = f"{text}_{count}", count + 1
+        out.append(tried)
     return out

@@ -224,6 +224,8 @@ def test_a_rubric_of_terms_has_the_reward_as_its_weighted_total():
     assert metrics[1] == {"product": 0.0, "match": 0.0, "brief": 1.0}
     twice = rubric_functions(Match() + Match("limit", how="contains") + brief.rename("match"))[0]
     assert [f.__name__ for f in twice] == ["match", "match_2", "match_3"]
+    above = rubric_functions(brief.pipe(zscore("running")))[0]
+    assert [f.__name__ for f in above] == ["brief", "brief_2"]
 
 
 def test_a_rubric_never_turns_an_invalid_reward_into_a_zero():
