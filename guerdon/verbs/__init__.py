@@ -1,4 +1,4 @@
-"""The main job as plain functions: read, audit, train a reward model, evaluate it, align a policy, score, sample.
+"""The main job as plain functions: read, audit, train a reward model, evaluate it, align, score, sample, serve.
 
 Belongs here: what the command line calls and people call from Python; every verb takes keyword options by the names of
 ``guerdon.verbs.options`` and, given ``out``, leaves a folder that ``guerdon report`` can read. Does not belong here:
@@ -15,8 +15,21 @@ if TYPE_CHECKING:
     from guerdon.verbs.reward import evaluate, train_reward
     from guerdon.verbs.sampling import sample
     from guerdon.verbs.scoring import explain, score
+    from guerdon.verbs.serving import serve
 
-__all__ = ["Aligned", "align", "audit", "evaluate", "explain", "read", "sample", "score", "split", "train_reward"]
+__all__ = [
+    "Aligned",
+    "align",
+    "audit",
+    "evaluate",
+    "explain",
+    "read",
+    "sample",
+    "score",
+    "serve",
+    "split",
+    "train_reward",
+]
 
 _MODULES = {
     "Aligned": "alignment",
@@ -26,6 +39,7 @@ _MODULES = {
     "read": "preferences",
     "sample": "sampling",
     "score": "scoring",
+    "serve": "serving",
     "split": "preferences",
 }
 

@@ -21,6 +21,7 @@ from guerdon.verbs.options import (
     RewardOptions,
     SampleOptions,
     ScoreOptions,
+    ServeOptions,
 )
 from guerdon.verbs.plan import MEMORY_RULE, RULE, Plan, Rate, Shape
 from guerdon.verbs.preferences import Records, read
@@ -126,6 +127,14 @@ def score(name: str, data: str | Path, chosen: ScoreOptions, out: str | Path | N
     words = max(1.0, sum(len(t) for t in samples.texts()) / max(1, len(samples)) / CHARACTERS)
     plan = _scored("score", len(samples), words, shape, chosen.device, rate)
     return replace(plan, needs=needs, writes=writes)
+
+
+def serve(name: str, chosen: ServeOptions) -> Plan:
+    """``serve``: the weights of the reward's model; nothing is computed before a request comes."""
+    shape = reward_shape(name)
+    where = ("listens on", f"{chosen.host} port {chosen.port}")
+    memory = {} if shape is None else {"weights": 4 * shape.weights}
+    return Plan("serve", (("reward", described(name, shape)), where), memory=memory)
 
 
 def evaluate(folder: str | Path, data: str | Path, chosen: EvaluateOptions, rate: Rate | None = None) -> Plan:

@@ -186,6 +186,26 @@ class SampleOptions(MachineOptions):
 
 
 @dataclass(frozen=True)
+class ServeOptions(MachineOptions):
+    """``serve``."""
+
+    host: str = opt("127.0.0.1", "Address to listen on; only this machine reaches the default.")
+    port: int = opt(8000, "Port; 0 takes a free one.", least=0, below=65536)
+    token_env: str | None = opt(None, "Environment variable that holds the token clients must send.")
+    invalid: str = opt("raise", "What trainers are told of a row without a valid reward: 'raise', 'nan' or a number.")
+    query: str = opt("response", "OpenRLHF's queries: without their prompt, or 'whole'.", choices=("response", "whole"))
+    label: str | None = opt(None, "One more column that holds the trainers' labels, beside 'label' and 'answer'.")
+    together: bool | None = opt(None, "Score waiting requests in one call (default: where no row sees another).")
+    combine: str = opt("mean", "What is done to an ensemble's members.", choices=COMBINATIONS)
+    max_rows: int = opt(1024, "Rows of a request.", least=1)
+    max_queued: int = opt(8192, "Rows that may wait.", least=1)
+    max_body: float = opt(16.0, "MiB of a request.", above=0)
+    read_seconds: float = opt(10.0, "Seconds a client may take to send a request.", above=0)
+    score_seconds: float = opt(120.0, "Seconds a request may wait for its scores.", above=0)
+    trust: bool = opt(False, "Import the code that a stored reward or module:object names.")
+
+
+@dataclass(frozen=True)
 class MethodsOptions:
     """``methods``."""
 

@@ -88,7 +88,11 @@ def as_reward(given: RewardLike, device: str = "cpu") -> Reward:
 
 def combined(given: RewardLike, combine: str = "mean", device: str = "cpu") -> Reward:
     """One channel: the members of an ensemble combined by 'mean', 'minimum' or 'mean_minus_std'."""
-    inner = OnMessages(as_reward(given, device))
+    return one_channel(OnMessages(as_reward(given, device)), combine)
+
+
+def one_channel(inner: Reward, combine: str = "mean") -> Reward:
+    """The reward itself where it has one channel, otherwise its channels combined as in ``combined``."""
     if len(inner.channels) < 2:
         return inner
     how: dict[str, Combine] = {"mean": mean(), "minimum": minimum(), "mean_minus_std": mean_minus_std(1.0)}

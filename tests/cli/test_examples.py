@@ -42,7 +42,7 @@ def test_the_demo_runs_its_example() -> None:
     assert EXAMPLES["demo"] == "guerdon demo --fast --out guerdon-demo"
 
 
-@pytest.mark.parametrize("verb", [v for v in VERBS if v not in ("demo", "reproduce", "train-reward")])
+@pytest.mark.parametrize("verb", [v for v in VERBS if v not in ("demo", "reproduce", "serve", "train-reward")])
 def test_the_example_runs(verb: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(folder, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")

@@ -17,6 +17,7 @@ from guerdon.cli.verbs import (
     reproduce,
     sample,
     score,
+    serve,
     train_reward,
 )
 
@@ -30,6 +31,7 @@ VERBS = (
     score,
     explain,
     sample,
+    serve,
     report,
     methods,
     reproduce,
