@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from guerdon.errors import GuerdonError
-from guerdon.training import distributed, joined
+from guerdon.training import Trackers, distributed, joined
 from tests.training.two_ranks import RECIPES, found, grpo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,14 +69,14 @@ def test_two_ranks_equal_one(ranks: list[dict[str, Any]], name: str) -> None:
     unevenly."""
     one, (first, second) = found(RECIPES[name]()), (r["result"][name] for r in ranks)
     assert (one["weights"][-1] - one["weights"][0]).abs().max() > 0.01  # there is something to compare
-    for kind, within in (("gradients", 1e-6), ("weights", 2e-6)):
+    for kind, within in (("gradients", 2e-7), ("weights", 1e-6)):
         torch.testing.assert_close(first[kind], one[kind], atol=within, rtol=0)
         assert torch.equal(first[kind], second[kind]), "every rank has the same bits"
     assert len(first["metrics"]) == len(one["metrics"])
     for a, b, alone in zip(first["metrics"], second["metrics"], one["metrics"], strict=True):
         assert a == b
         assert a.keys() == alone.keys()
-        assert a == pytest.approx(alone, abs=1e-5)
+        assert a == pytest.approx(alone, abs=2e-6)
 
 
 def test_an_error_on_one_rank_is_told_on_all(ranks: list[dict[str, Any]]) -> None:
@@ -150,3 +150,18 @@ def test_verbs_of_one_process_refuse_several(monkeypatch: pytest.MonkeyPatch, tm
     with pytest.raises(GuerdonError, match="train-reward is the work of one process, but a launcher started 2"):
         open_run(tmp_path / "out", "train-reward", {})
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore:`log_with=:UserWarning")
+def test_closing_trackers_leaves_the_process_group() -> None:
+    """Accelerate's ``end_training`` would end it, and every rank would then take itself for the first."""
+    pytest.importorskip("accelerate")
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        Trackers([]).close()
+        assert dist.is_initialized()
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
