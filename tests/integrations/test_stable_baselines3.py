@@ -159,6 +159,16 @@ def test_ppo_learns_behind_the_wrapper_and_logs_both_returns() -> None:
 
 
 @pytest.mark.usefixtures("_one_thread")
+@pytest.mark.parametrize("vectorised", [False, True])
+def test_ppo_collects_our_reward_from_what_wrap_env_gives(vectorised: bool) -> None:
+    bare = vector(lambda: gym.make("CartPole-v1")) if vectorised else gym.make("CartPole-v1")
+    model = PPO("MlpPolicy", wrap_env(bare, 3.0 * environment_reward), n_steps=64, n_epochs=1, seed=0, device="cpu")
+    model.learn(128)
+    assert model.num_timesteps == 128
+    assert (model.rollout_buffer.rewards == 3.0).all()  # the environment pays 1 a step; no time-out in 128 steps
+
+
+@pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("normalised", [False, True])
 def test_sac_trains_on_our_reward_and_its_buffer_can_be_relabelled(normalised: bool) -> None:
     """The buffer holds our reward with and without VecNormalize around; relabelling reads actions in the environment's
