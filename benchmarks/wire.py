@@ -1,4 +1,4 @@
-"""The least of an HTTP client, on plain connections to 127.0.0.1: quick enough to load a server on the same machine, and
+"""The least of an HTTP client, on plain connections to 127.0.0.1: quick enough to load a server on its own machine, and
 free to misbehave."""
 
 import asyncio
