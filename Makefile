@@ -20,11 +20,14 @@ TEST_STAMP := $(VENV)/.test-installed
 # One thread: results are bitwise equal only at one thread count. No test and no demo reaches for the network.
 RUN := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 
-.PHONY: help demo test fuzz lint format clean
+.PHONY: help demo test fuzz benchmarks docs wheel lint format clean
 help:
 	@echo "make demo    install what the demo needs, run it, end with the path of the report"
 	@echo "make test    install what the tests need, then ruff, mypy and pytest"
 	@echo "make fuzz    damage 100,000 preference records and print what became of each (three minutes)"
+	@echo "make benchmarks  time guerdon beside its peers, write docs/benchmarks.md (BENCHMARKS=\"dpo grpo\" for some)"
+	@echo "make docs    build the documentation site into site/; any warning fails"
+	@echo "make wheel   build dist/guerdon-….whl with the pinned build tool"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make format  let ruff mend what it can"
 	@echo "make clean   remove .venv and caches"
@@ -37,6 +40,20 @@ test: lint
 
 fuzz: $(TEST_STAMP)
 	@$(RUN) $(BIN)/python -m tests.data.fuzz --records 100000 --seed 0
+
+# Every arm sets the threads of its own process.
+benchmarks: $(TEST_STAMP)
+	@$(BIN)/python -m benchmarks $(BENCHMARKS)
+
+docs: $(TEST_STAMP)
+	@$(RUN) NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir site
+
+# What an earlier build left behind would come into the wheel.
+wheel: $(TORCH_STAMP)
+	@rm -rf build *.egg-info
+	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build *.egg-info
+	@ls dist/guerdon-*.whl
 
 lint: $(TEST_STAMP)
 	@$(BIN)/ruff check .
@@ -84,5 +101,5 @@ $(TEST_STAMP): pyproject.toml constraints.txt $(TORCH_STAMP)
 	@touch $@ $(DEMO_STAMP)
 
 clean:
-	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
