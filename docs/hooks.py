@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -20,13 +21,16 @@ OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./(?!guides/|verbs/|api/|catalogue/)[^)]
 GROUND = ("errors", "files", "batch", "reduce", "divergences", "logprobs", "worlds", "preferences", "rewards")
 METHODS = ("shaping", "advantages", "objectives", "decoding", "data", "training", "checks", "audit", "integrations")
 ROOMS = (*GROUND, *METHODS, "lab", "catalogue", "report", "verbs", "cli")
+MADE_LATER = ("benchmarks.md",)
+"""Pages that a command of their own makes, left out of the navigation until it has run."""
 DEEP = ("worlds", "rewards", "integrations", "data", "lab")
 """Rooms whose parts are imported by their own names, and get a page each."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the generated pages where the navigation says ``API`` and ``CATALOGUE``."""
-    config.nav = [_filled(entry) for entry in config.nav or []]
+    missing = {page for page in MADE_LATER if not (Path(config.docs_dir) / page).is_file()}
+    config.nav = [_filled(entry, missing) for entry in config.nav or []]
     return config
 
 
@@ -51,7 +55,7 @@ def _generated() -> dict[str, str]:
     return api | {f"catalogue/{slug}.md": text for slug, text in entry_pages().items()}
 
 
-def _filled(entry: Any) -> Any:
+def _filled(entry: Any, missing: set[str]) -> Any:
     if not isinstance(entry, dict):
         return entry
     title, inside = next(iter(entry.items()))
@@ -59,7 +63,9 @@ def _filled(entry: Any) -> Any:
         return {title: [{name: f"api/{name}.md"} for name in api_pages()]}
     if inside == "CATALOGUE":
         return {title: ["catalogue.md", *({slug: f"catalogue/{slug}.md"} for slug in entry_pages())]}
-    return {title: [_filled(e) for e in inside]} if isinstance(inside, list) else entry
+    if isinstance(inside, list):
+        return {title: [_filled(e, missing) for e in inside if not missing & set(e.values())]}
+    return entry
 
 
 def api_pages() -> Iterator[str]:

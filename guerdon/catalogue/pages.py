@@ -80,12 +80,11 @@ def _sentence(text: str) -> str:
 
 def _claim(method: Method) -> str:
     claim = method.claim
-    rows = {
-        "kind": claim.kind,
-        "metric": f"`{claim.metric}`, {claim.direction} is better",
-        "baseline": claim.baseline,
-        "smallest effect that matters (δ)": f"{claim.smallest_effect:g}",
-    }
+    rows = {"kind": claim.kind, "metric": f"`{claim.metric}`, {claim.direction} is better"}
+    if claim.compares:
+        rows |= {"baseline": claim.baseline, "smallest effect that matters (δ)": f"{claim.smallest_effect:g}"}
+    else:
+        rows["check"] = claim.check
     return "\n".join(f"- {name}: {value}" for name, value in rows.items())
 
 

@@ -44,7 +44,9 @@ def _page(name: str, epilog: str, command: Any) -> VerbPage:
             needed = parameter.default in (parameter.empty, ...) or word.startswith("[")
             words.append(word if needed else f"[{word}]")
     example = epilog.partition("`")[2].rstrip("`")
-    return VerbPage(name, example, " ".join(words), tuple(options_of(command.schema)), writes)
+    own = vars(command.schema).get("__annotations__", {})
+    options = sorted(options_of(command.schema), key=lambda o: o.name.partition(".")[0] not in own)  # shared ones last
+    return VerbPage(name, example, " ".join(words), tuple(options), writes)
 
 
 def options_page(verb: VerbPage) -> str:

