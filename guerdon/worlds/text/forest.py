@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from guerdon.worlds.text.llama import turned
 from guerdon.worlds.text.packs import Pack, Tiles
 
 
@@ -27,8 +28,8 @@ def states(body: Any, pack: Pack, read: Tensor) -> Tensor:
         attention = layer.self_attn
         size = attention.head_dim
         normed = layer.input_layernorm(x)
-        q = _turned(attention.q_proj(normed).view(len(x), -1, size), cos, sin)
-        k = _turned(attention.k_proj(normed).view(len(x), -1, size), cos, sin)
+        q = turned(attention.q_proj(normed).view(len(x), -1, size), cos, sin)
+        k = turned(attention.k_proj(normed).view(len(x), -1, size), cos, sin)
         v = attention.v_proj(normed).view(len(x), -1, size)
         seen = _attend(q, k, v, pack, mask, attention.scaling).flatten(1)
         if i + 1 == len(body.layers):
@@ -81,9 +82,3 @@ def _heads(x: Tensor) -> Tensor:
 def _untiled(x: Tensor, tiles: Tiles) -> Tensor:
     """The tokens [·,heads,D] of tiles [B,heads,W,D], in flat order."""
     return x.transpose(1, 2)[tiles.real]
-
-
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions: x [M,heads,D], tables [M,1,D]."""
-    half = x.shape[-1] // 2
-    return x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
