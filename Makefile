@@ -49,7 +49,8 @@ docs: $(TEST_STAMP)
 	@$(RUN) NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir site
 
 # What an earlier build left behind would come into the wheel.
-wheel: $(TORCH_STAMP)
+wheel: | $(VENV)/bin/python
+	@$(PIP) install --quiet "$$(grep '^setuptools==' constraints.txt)"
 	@rm -rf build *.egg-info
 	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@rm -rf build *.egg-info
