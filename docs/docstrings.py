@@ -5,7 +5,8 @@ from typing import Any
 
 import griffe
 
-CODE = re.compile(r"(``.+?``|`.+?`)", re.DOTALL)
+KEPT = re.compile(r"(``.+?``|`.+?`|(?<![\w*])\*[A-Za-z][A-Za-z ]*\*(?![\w*]))", re.DOTALL)
+"""Code, and words between stars."""
 SIGNS = re.compile(r"([\\*_\[\]<>#|])")
 EXAMPLE = re.compile(r"(?:^>>> .*\n?(?:^(?!\s*$).*\n?)*)+", re.MULTILINE)
 
@@ -29,5 +30,5 @@ def escaped(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    pieces = CODE.split(text)
+    pieces = KEPT.split(text)
     return "".join(piece if i % 2 else SIGNS.sub(r"\\\1", piece) for i, piece in enumerate(pieces))

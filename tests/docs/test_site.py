@@ -18,26 +18,27 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site. A proxy that nobody answers stands in for an internet that is not there."""
-    folder = tmp_path_factory.mktemp("site")
+@pytest.mark.slow
+def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
+    """One test, since a build takes a while. A proxy that nobody answers stands in for a missing internet."""
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     environment = {**os.environ, **nowhere, "OMP_NUM_THREADS": "1", "NO_MKDOCS_2_WARNING": "1"}
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "WARNING" not in done.stderr
-    return folder
+    every_kind_of_page_is_there(tmp_path)
+    generated_parts_are_filled_in(tmp_path)
+    nothing_is_fetched_from_elsewhere(tmp_path)
 
 
-def test_every_kind_of_page_is_there(site: Path) -> None:
+def every_kind_of_page_is_there(site: Path) -> None:
     for page in ("index", "start", "verbs/align", "api/objectives", "catalogue", "catalogue/dpo", "bugs", "data-audit"):
         assert (site / f"{page}.html").is_file(), page
     assert not list(site.rglob("*.py"))
 
 
-def test_generated_parts_are_filled_in(site: Path) -> None:
+def generated_parts_are_filled_in(site: Path) -> None:
     align = (site / "verbs" / "align.html").read_text()
     assert "--lora-rank" in align and "options: align" not in align
     reference = (site / "api" / "objectives.html").read_text()
@@ -46,7 +47,7 @@ def test_generated_parts_are_filled_in(site: Path) -> None:
     assert 'href="catalogue/dpo.html"' in (site / "catalogue.html").read_text()
 
 
-def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+def nothing_is_fetched_from_elsewhere(site: Path) -> None:
     for page in site.rglob("*.html"):
         found = FETCHED.search(page.read_text())
         assert found is None, f"{page.name}: {found and found[0]}"
@@ -61,4 +62,5 @@ def test_docstrings_show_what_was_written() -> None:
     finally:
         sys.path.pop(0)
     assert escaped("z_w [...,S,A] * 2, `x[1][2]` and ``a_b``") == r"z\_w \[...,S,A\] \* 2, `x[1][2]` and ``a_b``"
+    assert escaped("the *forward* KL, a*b*c, 2 * x * y") == r"the *forward* KL, a\*b\*c, 2 \* x \* y"
     assert "```python\n>>> s = f()\n```" in escaped("Makes one.\n\n>>> s = f()\n\nMore.")
