@@ -54,13 +54,11 @@ def generate(
     done = torch.zeros(n, dtype=torch.bool, device=device)
     for step in range(plan.limit):
         logits = _changed(logits, plan, sampling, hooks, step, alive, prompt, drawn)
-        logp = warped(logits.float(), sampling.temperature, sampling.top_p)
-        token = logp.argmax(-1) if sampling.greedy else draw(logp, uniform(plan.keys[alive], step))
-        live = alive[~done]
-        drawn[live, step] = token[~done]
-        logps[live, step] = logp.gather(-1, token[:, None]).squeeze(-1)[~done]
+        token, logp = _drawn(logits.float(), sampling, plan.keys[alive], step)
+        live, fresh = alive[~done], token[~done]
+        drawn[live, step], logps[live, step] = fresh, logp[~done]
         length[live] = step + 1
-        terminated[live] = torch.isin(token[~done], plan.eos)
+        terminated[live] = torch.isin(fresh, plan.eos)
         done = terminated[alive]
         left = len(done) - int(done.sum())
         if left == 0 or step + 1 == plan.limit:
@@ -69,7 +67,8 @@ def generate(
             keep = (~done).nonzero().squeeze(-1)
             cache = _select(cache, keep)
             alive, token, mask, position, done = alive[keep], token[keep], mask[keep], position[keep], done[keep]
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+        if padded:
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
         logits, cache = _forward(model, head, token[:, None], mask if padded else None, position, cache)
         position = position + 1
     used = int(length.max()) if n else 0
@@ -83,6 +82,38 @@ def generate(
         sampling.temperature,
     )
     return payload, terminated
+
+
+def _drawn(logits: Tensor, sampling: Sampling, keys: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """(tokens int64 [n], their log-probabilities [n]) of logits [n,V].
+
+    Without top-p, a token is found in two steps, its block and then its place there, so that only sums of blocks are
+    ever added up in float64: the same law and, but for rounding, the same tokens as ``keyed.draw``.
+    """
+    if sampling.top_p < 1:
+        logp = warped(logits, sampling.temperature, sampling.top_p)
+        token = logp.argmax(-1) if sampling.greedy else draw(logp, uniform(keys, step))
+        return token, logp.gather(-1, token[:, None]).squeeze(-1)
+    p = torch.softmax(logits if sampling.temperature == 1 else logits / sampling.temperature, -1)
+    token = logits.argmax(-1) if sampling.greedy else in_blocks(p, uniform(keys, step))
+    return token, p.gather(-1, token[:, None]).squeeze(-1).log()
+
+
+def in_blocks(p: Tensor, u: Tensor, width: int = 64) -> Tensor:
+    """int64 [n]: one index a row of weights p [n,V] ≥ 0 by the inverse of the cumulative distribution at u [n] in
+    [0, 1). An index of weight 0 is never drawn; a row must have a positive weight."""
+    if short := -p.shape[1] % width:
+        p = nn.functional.pad(p, (0, short))
+    blocks = p.unflatten(1, (-1, width))
+    ends = blocks.sum(-1).double().cumsum(-1)
+    target = u * ends[:, -1]
+    block = torch.searchsorted(ends, target[:, None], right=True)
+    begin = torch.where(block > 0, ends.gather(1, (block - 1).clamp(min=0)), 0.0)
+    within = (target[:, None] - begin) / (ends.gather(1, block) - begin)
+    inside = blocks[torch.arange(len(p), device=p.device), block[:, 0]].double().cumsum(-1)
+    # A share that rounds to 1 would fall behind the block's last index.
+    share = within.clamp(max=1 - 2.0**-52) * inside[:, -1:]
+    return (block * width + torch.searchsorted(inside, share, right=True))[:, 0]
 
 
 def _prefill(model: nn.Module, head: Head, prompt: TokenRows, room: int) -> tuple[Tensor, Any]:
@@ -133,7 +164,8 @@ def _changed(
         for hook in hooks:
             logits = hook(logits, View(plan.rows[alive], step, state))
     if step < sampling.minimum:
-        logits = logits.index_fill(-1, plan.eos, -torch.inf)
+        # Logits of a hook may be its own tensor; the model's are nobody else's.
+        logits = logits.index_fill(-1, plan.eos, -torch.inf) if hooks else logits.index_fill_(-1, plan.eos, -torch.inf)
     if hooks:
         usable = (logits > -torch.inf).any(-1) & ~logits.isnan().any(-1)
         if not bool(usable.all()):
