@@ -14,7 +14,7 @@ from guerdon.integrations.rewardbench import as_rewardbench, split_by_template
 from guerdon.rewards import Reward
 from guerdon.rewards.models import ScalarRewardModel
 from tests.integrations.rewards_of_text import even, flaky, length
-from tests.integrations.tiny_text import policy, tokenizer
+from tests.integrations.tiny_text import chatml_model, policy, tokenizer
 
 TALKS = [
     [{"role": "user", "content": "w1 w2"}, {"role": "assistant", "content": "w3"}],
@@ -63,10 +63,18 @@ def rendered(host_tokenizer: Any) -> list[str]:
     return [host_tokenizer.apply_chat_template(t, tokenize=False) for t in TALKS]
 
 
+def begin_with_bos(made: Any) -> None:
+    from tokenizers import processors
+
+    made.backend_tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 2)])
+
+
 @pytest.mark.parametrize("members", [1, 3])
 def test_scores_are_the_models_own_at_every_batch_size(members: int) -> None:
     """rb#137: scores changed with the batch size."""
     model = reward_model(members=members)
+    if members == 3:
+        begin_with_bos(model.tokenizer)  # the template writes all special tokens itself: none is added
     ours = model.score_texts([t[:-1] for t in TALKS], [t[-1]["content"] for t in TALKS]).mean(1)
     assert ours.std() > 0.01
     for batch_size in (1, 2, 4):
@@ -77,16 +85,21 @@ def test_scores_are_the_models_own_at_every_batch_size(members: int) -> None:
 
 def test_the_begin_token_stands_once_and_an_end_token_closes_plain_text() -> None:
     """RewardBench masks a second begin token; ours is never written."""
-    from tokenizers import processors
-
     model = reward_model(template=False)
-    model.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", 2)]
-    )
+    begin_with_bos(model.tokenizer)
     model.rendering = "raw"
     expected = model.score_texts(["w1 "], ["w2"])[0]
     said = runner(as_rewardbench(model), tokenizer(), ["w1 w2", "<s> w1 w2", "w1 w2 </s>", "w1 w2 </s>\n"], 4)
     assert torch.allclose(torch.tensor(said), expected.expand(4), atol=1e-5)
+
+
+def test_what_a_template_writes_behind_the_last_turn_is_not_scored() -> None:
+    model = chatml_model()
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r"}]
+    text = model.tokenizer.apply_chat_template(talk, tokenize=False)
+    assert text.endswith("\n")
+    (said,) = runner(as_rewardbench(model), model.tokenizer, [text], 1)
+    assert said == pytest.approx(model.score_texts(["q"], ["r"]).item(), abs=1e-5)
 
 
 def test_long_texts_keep_their_end() -> None:
@@ -95,6 +108,7 @@ def test_long_texts_keep_their_end() -> None:
     long = host_tokenizer.apply_chat_template([{"role": "user", "content": "w1 " * 80}, *TALKS[0][1:]], tokenize=False)
     assert model.max_length == 64
     (first,) = runner(as_rewardbench(model), host_tokenizer, [long], 1)
+    assert runner(as_rewardbench(model), host_tokenizer, [long], 1, max_length=8) == [first]
     (cut,) = runner(as_rewardbench(model), host_tokenizer, [long], 1, truncation=True, max_length=8)
     (short,) = runner(as_rewardbench(model), host_tokenizer, ["w1 " * 4 + "</s>\n<|assistant|> w3 </s>\n"], 1)
     assert math.isfinite(first) and cut == pytest.approx(short, abs=1e-5) and first != pytest.approx(cut, abs=1e-4)

@@ -13,7 +13,7 @@ from guerdon.integrations.sequence_classifier import as_sequence_classifier
 from guerdon.rewards.models import ScalarRewardModel
 from guerdon.worlds.text import Encoded
 from tests.integrations import tiny_text
-from tests.integrations.tiny_text import policy, settings, tokenizer
+from tests.integrations.tiny_text import chatml_model, policy, settings, tokenizer
 
 PROMPTS = ["w1 w2 w3", "w4", [{"role": "user", "content": "w5 w6"}], "w7 w8"]
 RESPONSES = ["w9", "w10 w11 w12 w13", "", "w14 </s> w15"]
@@ -80,8 +80,6 @@ def test_scores_are_ours_whatever_the_padding_and_the_batch(tmp_path: Path, kind
 
 
 def test_what_hosts_render_ends_where_our_rows_end(tmp_path: Path) -> None:
-    """The template writes a newline behind the last turn's end, which a model fitted on our rows never saw; a tokenizer
-    of bytes would make it the position that is read."""
     model = reward_model()
     _, pads = read(as_sequence_classifier(model, tmp_path / "out"))
     talk = [{"role": "user", "content": "w1 w2"}, {"role": "assistant", "content": "w3"}]
@@ -90,30 +88,19 @@ def test_what_hosts_render_ends_where_our_rows_end(tmp_path: Path) -> None:
     start = model.tokenizer.apply_chat_template(talk[:1], tokenize=False, add_generation_prompt=True)
     assert pads.apply_chat_template(talk[:1], tokenize=False, add_generation_prompt=True) == start
 
-    bytewide = tiny_text.policy().model
-    bytewide.resize_token_embeddings(260, mean_resizing=False)
-    chatml = ScalarRewardModel(bytewide.eval(), bytewise(), max_length=60, seed=Seed(3))
-    _, pads = read(as_sequence_classifier(chatml, tmp_path / "chatml"))
+
+@pytest.mark.parametrize("eos", ["<|im_end|>", "<|endoftext|>"])
+def test_a_template_that_writes_behind_the_last_turn_loses_it(tmp_path: Path, eos: str) -> None:
+    """ChatML's newline is a token that our rows do not have, and pad = end of turn hides the end whatever eos is."""
+    model = chatml_model(eos)
+    _, pads = read(as_sequence_classifier(model, tmp_path / "out"))
     talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r"}]
     text = pads.apply_chat_template(talk, tokenize=False)
-    assert text.endswith("<|im_end|>") and pads.model_max_length == 60
-    assert pads(text, add_special_tokens=False)["input_ids"] == whole([chatml.encode("q", "r")])[0]
-
-
-def bytewise() -> Any:
-    """Bytes as tokens, ChatML's template, pad = eos as base models have it."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE({c: i for i, c in enumerate(letters)}, []))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|im_end|>")
-    made.chat_template = (
-        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}\n"
-    )
-    return made
+    ids = pads(text, add_special_tokens=False)["input_ids"]
+    assert text.endswith("<|im_end|>") and ids == whole([model.encode("q", "r")])[0]
+    assert pads.pad_token_id != ids[-1] and pads.model_max_length == 60
+    start = model.tokenizer.apply_chat_template(talk[:1], tokenize=False, add_generation_prompt=True)
+    assert pads.apply_chat_template(talk[:1], tokenize=False, add_generation_prompt=True) == start
 
 
 def test_members_and_adapters_become_one_head(tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ def call(function: Any, completions: list[Any], log: Log | None = None, step: in
     return function(prompts=["p"] * len(completions), completions=completions, completion_ids=ids, **columns, **words)
 
 
+def call_twice(function: Any, prompts: list[Any], completions: list[Any]) -> Any:
+    return [function(prompts=prompts, completions=completions) for _ in range(2)]
+
+
 def alike(name: str, value: float) -> Reward:
     return reward(name=name)(lambda responses: [value for _ in responses])
 
@@ -119,6 +123,10 @@ def test_terms_are_functions_with_weights_and_are_evaluated_together() -> None:
         # TRL adds None as 0: a row that failed in one term has no other term either.
         assert said == [[1.0, 1.0, None], [1.0, 1.0, None], [0.0, 1.0, None]]
         assert asked == [3] * batch
+    # Lists that are used again are a new batch.
+    assert [call_twice(split.functions[0], prompts, completions) for _ in range(2)] and asked == [3] * 6
+    ramped = trl_rewards(length.schedule(linear(0.0, 1.0, steps=4)) + even).functions[0]
+    assert call(ramped, ["a b"], Log(), step=2, answer=[1]) == [1.0]
     with pytest.raises(GuerdonError, match="constant"):
         trl_rewards(length + even + 1.0)
     with pytest.raises(GuerdonError, match="sum"):

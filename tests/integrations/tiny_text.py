@@ -53,6 +53,27 @@ def policy() -> Any:
     return LlamaForCausalLM(config())
 
 
+def chatml_model(eos: str = "<|im_end|>") -> Any:
+    """A reward model of bytes with ChatML's template, pad = end of turn as many published models have it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    from guerdon.batch import Seed
+    from guerdon.rewards.models import ScalarRewardModel
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE({c: i for i, c in enumerate(letters)}, []))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made = PreTrainedTokenizerFast(tokenizer_object=core, eos_token=eos, pad_token="<|im_end|>")
+    made.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+        "{{ '<|im_start|>assistant\n' if add_generation_prompt else '' }}\n"
+    )
+    wide = policy().model
+    wide.resize_token_embeddings(260, mean_resizing=False)
+    return ScalarRewardModel(wide.eval(), made, max_length=60, seed=Seed(3))
+
+
 def settings(kind: type, folder: Any, **changes: Any) -> Any:
     """A TRL configuration of one or two steps of four completions on the CPU, nothing saved or reported."""
     given: dict[str, Any] = {
