@@ -10,14 +10,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from guerdon.worlds.text.llama import turned
+from guerdon.worlds.text.llama import SHAPED, turned
 from guerdon.worlds.text.packs import Pack, Tiles
+
+
+def supported(body: Any) -> bool:
+    """Whether a backbone has the shape this file reads: full attention everywhere, without dropout or gradient
+    checkpointing where it trains."""
+    config = getattr(body, "config", None)
+    if type(body).__name__ not in SHAPED or config is None:
+        return False
+    kinds = set(getattr(config, "layer_types", None) or ())
+    quiet = not getattr(config, "attention_dropout", 0.0) and not getattr(body, "is_gradient_checkpointing", False)
+    return kinds <= {"full_attention"} and quiet
 
 
 def states(body: Any, pack: Pack, read: Tensor) -> Tensor:
     """Last hidden states [m,D] of the tokens with the flat numbers ``read`` [m], repeats allowed. Carries gradient.
 
-    body: a backbone that ``llama.supported`` knows.
+    body: a backbone that is ``supported``.
     """
     x = body.embed_tokens(pack.ids)
     cos, sin = body.rotary_emb(x, pack.position[None])

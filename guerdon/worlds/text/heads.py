@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from guerdon.worlds.text import llama
+from guerdon.worlds.text import forest, llama
+from guerdon.worlds.text.packs import packs
+from guerdon.worlds.text.tokens import token_rows
 
 _SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
@@ -16,11 +18,12 @@ _SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_ca
 class Head:
     """How to read a model. linear: logits = softcap(hidden·Wᵀ + b) with hidden the backbone's last states; otherwise
     only the whole model gives logits. softcap: c in c·tanh(x/c), or None. fast: the backbone may be decoded by
-    ``llama.decode``."""
+    ``llama.decode``. packs: its states may be had by ``forest.states``."""
 
     linear: bool
     softcap: float | None = None
     fast: bool = False
+    packs: bool = False
 
 
 def unwrapped(model: nn.Module) -> Any:
@@ -75,7 +78,7 @@ def find_head(model: nn.Module) -> Head:
     for c in dict.fromkeys((softcap, None)):
         expected = capped(seen["out"].float(), c)
         if expected.shape == logits.shape and torch.allclose(logits.float(), expected, rtol=1e-2, atol=1e-2):
-            return Head(linear=True, softcap=c, fast=_decodes_alike(body, ids))
+            return Head(linear=True, softcap=c, fast=_decodes_alike(body, ids), packs=packs_alike(body))
     return Head(linear=False)
 
 
@@ -92,3 +95,19 @@ def _decodes_alike(body: Any, ids: Tensor) -> bool:
     _, cache = llama.decode(body, pair[:, :split], mask[:, :split], position[:, :split], None, ids.shape[1])
     quick, _ = llama.decode(body, pair[:, split:], mask, position[:, split:], cache, ids.shape[1])
     return torch.allclose(quick[:, -1], slow, rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def packs_alike(body: Any) -> bool:
+    """Whether ``forest.states`` gives a backbone's states (in eval mode, where no dropout hides them): two responses to
+    one prompt, and a row of its own."""
+    if not forest.supported(body):
+        return False
+    size, device = body.config.vocab_size, next(body.parameters()).device
+    ids = [i % size for i in range(8)]
+    rows = token_rows([ids[:3], ids[:3], ids[4:5]], [ids[3:5], ids[5:], ids[1:2]], device=device)
+    quick = torch.zeros(*rows.ids.shape, body.config.hidden_size, device=device)
+    for pack in packs(rows, 64):
+        quick.flatten(0, 1)[pack.place] = forest.states(body, pack, pack.own).to(quick)
+    slow = body(input_ids=rows.ids, use_cache=False)[0].to(quick)
+    return torch.allclose(quick[rows.response], slow[rows.response], rtol=1e-3, atol=1e-4)

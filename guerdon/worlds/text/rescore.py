@@ -1,4 +1,4 @@
-"""What snapshots say of the tokens taken: rows packed without padding, in micro-batches of similar length."""
+"""What snapshots say of the tokens taken: rows as packs without padding, or in chunks of similar length."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -11,33 +11,48 @@ from guerdon import logprobs
 from guerdon.batch import Steps, TokenRows
 from guerdon.errors import GuerdonError, NeedsError
 from guerdon.worlds.snapshots import LIVE, Snapshots
+from guerdon.worlds.text import forest
 from guerdon.worlds.text.heads import Head, backbone, output
+from guerdon.worlds.text.packs import Pack, packs
+
+_CPU_TOKENS = 1024
+"""Most tokens of a pack on a CPU."""
 
 
 @dataclass(frozen=True)
 class Chunk:
     """Rows of one forward pass, real tokens first: ids int64 [b,l]; chosen bool [b,l−1], True at j where token j + 1
     was chosen by the actor (so the states at ``chosen`` predict it); labels int64 [m]; place int64 [m], where each
-    stands in the flat [N·L]; last int64 [b]: number of real tokens − 1; rows int64 [b]."""
+    stands in the flat [N·L]; last bool [m], whether it is its row's last token; row int64 [m]."""
 
     ids: Tensor
     chosen: Tensor
     labels: Tensor
     place: Tensor
     last: Tensor
-    rows: Tensor
+    row: Tensor
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one snapshot's forward pass gives at the chosen positions of a chunk: hidden [m,D] and the head it meets,
-    or logits [m,V]; states [b,l,D] only where a value head reads them."""
+    """What one snapshot's forward pass gives at the m chosen tokens of a piece: before [m,D], the states that predict
+    them, and the head these meet, or logits [m,V]; after [m,D], the states at the tokens themselves, only where a value
+    head reads them."""
 
-    hidden: Tensor | None = None
+    before: Tensor | None = None
     weight: Tensor | None = None
     bias: Tensor | None = None
     logits: Tensor | None = None
-    states: Tensor | None = None
+    after: Tensor | None = None
+
+
+def pieces(rows: TokenRows, head: Head, max_tokens: int) -> Iterator[Chunk | Pack]:
+    """The rows in forward passes of at most ``max_tokens`` tokens: packs where the model may be read by
+    ``forest.states``, else padded chunks."""
+    if not head.packs:
+        return chunks(rows, max_tokens)
+    # On a CPU small passes win: their tensors stay in the caches, and trunks beside each other are of like length.
+    return packs(rows, min(max_tokens, _CPU_TOKENS) if rows.ids.device.type == "cpu" else max_tokens)
 
 
 def chunks(rows: TokenRows, max_tokens: int) -> Iterator[Chunk]:
@@ -71,8 +86,8 @@ def chunks(rows: TokenRows, max_tokens: int) -> Iterator[Chunk]:
             chosen,
             ids[at, 1:width][chosen],
             place[at, 1:width][chosen],
-            length[at] - 1,
-            at,
+            (torch.arange(1, width, device=ids.device) == length[at, None] - 1)[chosen],
+            at[:, None].expand(-1, width - 1)[chosen],
         )
         begin, real = end, 0
 
@@ -84,15 +99,22 @@ def _joins(padded: int, real: int, max_tokens: int) -> bool:
     return padded <= max_tokens and (padded <= max_tokens // 16 or 4 * real >= 3 * padded)
 
 
-def evidence(model: nn.Module, head: Head, chunk: Chunk, states: bool) -> Evidence:
+def evidence(model: nn.Module, head: Head, piece: Chunk | Pack, after: bool = False) -> Evidence:
     """One forward pass; only chosen positions are kept, so [b,l,V] never exists where the head is linear."""
+    if isinstance(piece, Pack):
+        at, plain = len(piece.read), output(model)
+        hidden = forest.states(backbone(model), piece, torch.cat([piece.read, piece.own]) if after else piece.read)
+        return Evidence(hidden[:at], plain.weight, plain.bias, after=hidden[at:] if after else None)
     if head.linear:
-        hidden = backbone(model)(input_ids=chunk.ids, use_cache=False)[0]
-        plain = output(model)
-        return Evidence(hidden[:, :-1][chunk.chosen], plain.weight, plain.bias, states=hidden if states else None)
-    out = model(input_ids=chunk.ids, use_cache=False, output_hidden_states=states)
-    kept = out.hidden_states[-1] if states else None
-    return Evidence(logits=out.logits[:, :-1][chunk.chosen], states=kept)
+        hidden, plain = backbone(model)(input_ids=piece.ids, use_cache=False)[0], output(model)
+        kept = hidden[:, 1:][piece.chosen] if after else None
+        return Evidence(hidden[:, :-1][piece.chosen], plain.weight, plain.bias, after=kept)
+    out = model(input_ids=piece.ids, use_cache=False, output_hidden_states=after)
+    logits = out.logits[:, :-1][piece.chosen]
+    if not after:
+        return Evidence(logits=logits)
+    hidden = out.hidden_states[-1]
+    return Evidence(hidden[:, :-1][piece.chosen], logits=logits, after=hidden[:, 1:][piece.chosen])
 
 
 def token_stats(
@@ -113,13 +135,13 @@ def token_stats(
             logprobs.from_logits(of.logits, labels, want=rest, second=second, temperature=temperature) if rest else {}
         )
         return {**logp, **more}
-    assert of.hidden is not None and of.weight is not None
+    assert of.before is not None and of.weight is not None
     other = None
     if to is not None:
-        assert to.hidden is not None and to.weight is not None
-        other = (to.hidden, to.weight, to.bias)
+        assert to.before is not None and to.weight is not None
+        other = (to.before, to.weight, to.bias)
     return logprobs.token_logprobs(
-        of.hidden,
+        of.before,
         of.weight,
         labels,
         bias=of.bias,
@@ -153,28 +175,28 @@ def rescore(
     _known(stats, value_heads)
     found: dict[str, list[Tensor]] = {}
     places: list[Tensor] = []
-    for chunk in chunks(rows, max_tokens):
-        places.append(chunk.place)
+    for piece in pieces(rows, head, max_tokens):
+        places.append(piece.place)
         seen: dict[str, Evidence] = {}
         for name in run:
             with torch.no_grad(), snapshots.using(name) as module:
-                e = evidence(module, head, chunk, states=False)
+                e = evidence(module, head, piece)
                 if name in names:
-                    got = token_stats(e, chunk.labels, ("logp",), head, rows.temperature)
+                    got = token_stats(e, piece.labels, ("logp",), head, rows.temperature)
                     found.setdefault(name, []).append(got["logp"])
             if name in against:
                 seen[name] = e
         if not live:
             continue
         with nullcontext() if LIVE in names else torch.no_grad(), snapshots.using(LIVE) as module:
-            e = evidence(module, head, chunk, states=bool(valued))
-            for key, x in token_stats(e, chunk.labels, want, head, rows.temperature).items():
+            e = evidence(module, head, piece, after=bool(valued))
+            for key, x in token_stats(e, piece.labels, want, head, rows.temperature).items():
                 found.setdefault(LIVE if key == "logp" else key, []).append(x)
             for name in against:
-                kl = token_stats(e, chunk.labels, ("kl",), head, rows.temperature, seen.get(name, e))["kl"]
+                kl = token_stats(e, piece.labels, ("kl",), head, rows.temperature, seen.get(name, e))["kl"]
                 found.setdefault(f"kl:{name}", []).append(kl)
             for stat in valued:
-                found.setdefault(stat, []).append(_value(stat, e, chunk, value_heads, terminated))
+                found.setdefault(stat, []).append(_value(stat, e, piece, value_heads, terminated))
     spread = _spreader(rows, places)
     logp = {n: spread(found.get(n, [])) for n in names if n not in recorded}
     for name in recorded:
@@ -196,20 +218,23 @@ def _known(stats: Sequence[str], value_heads: Mapping[str, nn.Module]) -> None:
 
 
 def _value(
-    stat: str, e: Evidence, chunk: Chunk, value_heads: Mapping[str, nn.Module], terminated: Tensor | None
+    stat: str,
+    e: Evidence,
+    piece: Chunk | Pack,
+    value_heads: Mapping[str, nn.Module],
+    terminated: Tensor | None,
 ) -> Tensor:
     """[m]: value before each chosen token, or after it ('bootstrap': 0 after the last token of a row that is over)."""
     kind, _, name = stat.partition(":")
-    assert e.states is not None
     head = value_heads[name]
-    states = e.states.to(next(head.parameters()).dtype)
-    values = head(states).squeeze(-1).float()
+    states = e.before if kind == "value" else e.after
+    assert states is not None
+    values = head(states.to(next(head.parameters()).dtype)).squeeze(-1).float()
     if kind == "value":
-        return values[:, :-1][chunk.chosen]
+        return values
     if terminated is None:
         raise NeedsError("The statistic 'bootstrap' needs Samples.terminated, which these samples do not tell.")
-    over = terminated[chunk.rows, None] & (torch.arange(values.shape[1], device=values.device) == chunk.last[:, None])
-    return torch.where(over, 0.0, values)[:, 1:][chunk.chosen]
+    return torch.where(terminated[piece.row] & piece.last, 0.0, values)
 
 
 def _spreader(rows: TokenRows, places: Sequence[Tensor]) -> Callable[[Sequence[Tensor]], Tensor]:
