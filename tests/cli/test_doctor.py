@@ -67,4 +67,4 @@ def test_the_extras_are_those_of_the_project() -> None:
         plain = {p.split("[")[0] for p in declared}
         bundled = {b for p in declared if "[" in p for b in p.partition("[")[2].rstrip("]").split(",")}
         assert plain <= set(packages) <= plain | bundled, name
-    assert set(doctor.EXTRAS) == set(extras) - {"demo", "test", "dev", "all"}
+    assert set(doctor.EXTRAS) == set(extras) - {"demo", "all", "hosts", "docs", "test", "dev"}
