@@ -1,0 +1,190 @@
+"""Offline alignment of the small Llama on real pairs, by guerdon and by TRL: one arm a function.
+
+Settings of every arm: method ('dpo', 'simpo', 'kto'), pairs (how many to train on, one pass), batch (pairs an update),
+seed, order (a list of batches of pair numbers that both follow, or None for an order of their own), held_out (how many
+further pairs the loss is measured on afterwards), and what the sweeps try. Timed from texts to the last update:
+tokenising, reference and updates; not the import, the model's making or the held-out loss. Memory is the peak above
+what was held after import and model load.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks import measure, models
+
+MAX_LENGTH = 512
+RATE = 3e-4
+BETA = {"dpo": 0.1, "simpo": 2.0, "kto": 0.1}
+SIMPO_MARGIN = 0.5
+"""γ/β."""
+
+
+def data(pairs: int, held_out: int) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Pairs to train on and held-out pairs; both rows of each fit the maximum length."""
+    tokenizer = models.tokenizer()
+    fit = []
+    for p in models.pairs():
+        if len(fit) == pairs + held_out:
+            break
+        longest = max(len(tokenizer(p["prompt"] + p[k])["input_ids"]) for k in ("chosen", "rejected"))
+        if longest + 1 <= MAX_LENGTH:
+            fit.append(p)
+    return fit[:pairs], fit[pairs:]
+
+
+def held_out_loss(model: Any, reference: Any, pairs: Sequence[Mapping[str, str]], method: str) -> float:
+    """Mean DPO (or SimPO) loss of pairs by the plain model, one row at a time: the same judge for every arm."""
+    import torch
+    import torch.nn.functional as F
+
+    tokenizer = models.tokenizer()
+    beta, losses = BETA[method], []
+
+    def total(of: Any, prompt: str, response: str) -> tuple[torch.Tensor, int]:
+        before = tokenizer(prompt)["input_ids"]
+        row = [*tokenizer(prompt + response)["input_ids"], tokenizer.eos_token_id]
+        logits = of(input_ids=torch.tensor([row])).logits[0, len(before) - 1 : -1]
+        taken = torch.tensor(row[len(before) :])
+        return logits.log_softmax(-1).gather(1, taken[:, None]).sum(), len(taken)
+
+    model.eval()
+    with torch.no_grad():
+        for p in pairs:
+            (w, n_w), (l, n_l) = (total(model, p["prompt"], p[k]) for k in ("chosen", "rejected"))
+            if method == "simpo":
+                logit = beta * (w / n_w - l / n_l - SIMPO_MARGIN)
+            else:
+                (rw, _), (rl, _) = (total(reference, p["prompt"], p[k]) for k in ("chosen", "rejected"))
+                logit = beta * ((w - rw) - (l - rl))
+            losses.append(-F.logsigmoid(logit).item())
+    return sum(losses) / len(losses)
+
+
+def ours(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """guerdon: ``training.offline`` and ``training.run``; settings.layout as in ``TextWorld``."""
+    from guerdon.batch import Pairs, Seed
+    from guerdon.training import Optim, Recorded, run
+    from guerdon.training.presets import offline
+    from guerdon.worlds import Frozen, Snapshots
+    from guerdon.worlds.text import TextWorld
+
+    method = settings["method"]
+    train, rest = data(settings["pairs"], settings["held_out"])
+    tokenizer, model = models.tokenizer(), models.causal_lm()
+    stages = {}
+    with measure.cost() as cost:
+        began = time.perf_counter()
+        world = TextWorld(model, tokenizer, rendering="raw", **settings.get("world", {}))
+        kept = [train[i] for batch in settings["order"] for i in batch] if settings["order"] else train
+        rows = [(p["prompt"], p[k]) for p in kept for k in ("chosen", "rejected")]
+        samples = world.recorded([p for p, _ in rows], [r for _, r in rows])
+        import torch
+
+        winner = torch.arange(0, len(rows), 2)
+        seed = None if settings["order"] else Seed(settings["seed"])
+        source = Recorded(samples, settings["batch"], Pairs(winner, winner + 1), seed=seed)
+        stages["tokenise"] = time.perf_counter() - began
+        snapshots = Snapshots(model) if method == "simpo" else Snapshots(model, reference=Frozen())
+        recipe = offline(
+            method,
+            world,
+            snapshots,
+            source,
+            beta=BETA[method],
+            margin=SIMPO_MARGIN,
+            optim=Optim(lr=RATE, clip=1.0),
+            seed=Seed(settings["seed"]),
+        )
+        result = run(recipe)
+    losses = [m["loss"] for m in result.history]
+    return _told(settings, cost, losses, model, rest, stages)
+
+
+def trl(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """TRL's trainer of the method; settings.micro: pairs a forward pass, settings.grouped: batches of similar length,
+    settings.bf16, settings.precompute."""
+    import tempfile
+
+    from datasets import Dataset
+    from datasets.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    method, micro = settings["method"], settings["micro"]
+    train, rest = data(settings["pairs"], settings["held_out"])
+    tokenizer, model = models.tokenizer(), models.causal_lm()
+    trainer_class, config_class, own = _trl_method(method, settings)
+    with measure.cost() as cost, tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        kept = [train[i] for batch in settings["order"] for i in batch] if settings["order"] else train
+        records: list[dict[str, Any]] = list(kept)
+        strategy = "sequential" if settings["order"] else "random"
+        if settings["grouped"] and not settings["order"]:
+            strategy = "group_by_length"
+            records = [{**p, "length": len(p["prompt"]) + max(len(p["chosen"]), len(p["rejected"]))} for p in records]
+            own = {**own, "remove_unused_columns": False}
+        options = config_class(
+            output_dir=folder,
+            max_length=MAX_LENGTH,
+            per_device_train_batch_size=micro,
+            gradient_accumulation_steps=settings["batch"] // micro,
+            num_train_epochs=1,
+            learning_rate=RATE,
+            lr_scheduler_type="constant",
+            weight_decay=0.0,
+            max_grad_norm=1.0,
+            train_sampling_strategy=strategy,
+            logging_steps=1,
+            save_strategy="no",
+            report_to=[],
+            use_cpu=True,
+            bf16=settings.get("bf16", False),
+            gradient_checkpointing=False,
+            seed=settings["seed"],
+            disable_tqdm=True,
+            **own,
+        )
+        trainer = trainer_class(
+            model=model, args=options, train_dataset=Dataset.from_list(records), processing_class=tokenizer
+        )
+        prepared = time.perf_counter() - began
+        trainer.train()
+    losses = [x["loss"] for x in trainer.state.log_history if "loss" in x]
+    return _told(settings, cost, losses, model, rest, {"tokenise": prepared})
+
+
+def _trl_method(method: str, settings: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    if method == "dpo":
+        from trl import DPOConfig, DPOTrainer
+
+        precompute = {
+            "precompute_ref_log_probs": settings["precompute"],
+            "precompute_ref_batch_size": settings["micro"],
+        }
+        return DPOTrainer, DPOConfig, {"beta": BETA[method], **precompute}
+    if method == "simpo":
+        from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+        more = {"loss_type": "simpo", "cpo_alpha": 0.0, "simpo_gamma": SIMPO_MARGIN, "beta": BETA[method]}
+        return CPOTrainer, CPOConfig, more
+    raise ValueError(f"TRL has no arm for {method!r} here.")
+
+
+def _told(
+    settings: Mapping[str, Any],
+    cost: measure.Cost,
+    losses: Sequence[float],
+    model: Any,
+    rest: Sequence[Mapping[str, str]],
+    stages: Mapping[str, float],
+) -> dict[str, Any]:
+    found = held_out_loss(model, models.causal_lm(), rest, settings["method"]) if rest else None
+    return {
+        "seconds": cost.seconds,
+        "cpu_seconds": cost.cpu,
+        "pairs_a_second": settings["pairs"] / cost.seconds,
+        "memory_mb": cost.memory / 1e6,
+        "losses": list(losses),
+        "held_out_loss": found,
+        **stages,
+    }
