@@ -50,8 +50,8 @@ class Embedder:
 
     pooling: 'mean' (encoders), 'last' real token (causal models) or 'first' ([CLS]). normalise: unit L2 norm, as
     sentence-transformers does. keep: which end of a text longer than ``max_length`` tokens stays, 'start' or 'end'.
-    cache: folder of stored embeddings, or None. tokens_at_once: budget of padded tokens a forward pass. Vectors do not
-    depend on the batch (to 1e-5).
+    cache: folder of stored embeddings, or None. tokens_at_once: budget of padded tokens a forward pass, None for
+    ``default_budget``. Vectors do not depend on the batch (to 1e-5).
     """
 
     backbone: Any
@@ -62,7 +62,7 @@ class Embedder:
     normalise: bool = True
     keep: str = "end"
     cache: Path | None = None
-    tokens_at_once: int = 8192
+    tokens_at_once: int | None = None
 
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
@@ -104,10 +104,10 @@ class Embedder:
     @torch.inference_mode()
     def compute(self, texts: Sequence[str]) -> Tensor:
         """Vectors [N,D] without looking at the cache; longest texts first, so that memory peaks at the start."""
-        rows = [self._ids(t) for t in texts]
+        rows = self._ids(texts)
         out = torch.zeros(len(rows), self.dimension)
         device = self.backbone.device
-        for batch in buckets([len(r) for r in rows], self.tokens_at_once):
+        for batch in buckets([len(r) for r in rows], self.tokens_at_once or default_budget(device)):
             width = max(len(rows[i]) for i in batch)
             ids = torch.full((len(batch), width), self.tokenizer.pad_token_id, dtype=torch.int64)
             attention = torch.zeros(len(batch), width, dtype=torch.bool)
@@ -121,12 +121,13 @@ class Embedder:
             out[batch] = (torch.nn.functional.normalize(vector, dim=-1) if self.normalise else vector).cpu()
         return out.clone()
 
-    def _ids(self, text: str) -> list[int]:
-        body = self.tokenizer.encode(text, add_special_tokens=False, verbose=False)
-        room = self.max_length - self.tokenizer.num_special_tokens_to_add()
-        body = body[:room] if self.keep == "start" else body[max(0, len(body) - room) :]
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Every text cut to the length, with its special tokens; one call of the tokenizer for all."""
         before, after = surround(self.tokenizer)
-        return [*before, *body, *after] or [self.tokenizer.pad_token_id]
+        room = self.max_length - self.tokenizer.num_special_tokens_to_add()
+        bodies = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+        kept = [ids[:room] if self.keep == "start" else ids[max(0, len(ids) - room) :] for ids in bodies]
+        return [[*before, *ids, *after] or [self.tokenizer.pad_token_id] for ids in kept]
 
 
 _FINGERPRINTS: weakref.WeakKeyDictionary[Any, tuple[tuple[int, ...], str]] = weakref.WeakKeyDictionary()
@@ -142,7 +143,7 @@ def load_embedder(
     cache: bool | Path = True,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
-    tokens_at_once: int = 8192,
+    tokens_at_once: int | None = None,
 ) -> Embedder:
     """An embedder from 'minilm', a folder or a hub id.
 
@@ -157,6 +158,11 @@ def load_embedder(
     folder = cache_root() if cache is True else Path(cache) if cache else None
     how = pooling or ("last" if loading.is_causal(backbone) else "mean")
     return Embedder(backbone, tokenizer, how, length, str(model), normalise, keep, folder, tokens_at_once)
+
+
+def default_budget(device: torch.device) -> int:
+    """Tokens of a forward pass: few enough for a CPU's caches, enough to keep another device busy."""
+    return 1024 if device.type == "cpu" else 16384
 
 
 def buckets(lengths: Sequence[int], tokens_at_once: int) -> Iterator[list[int]]:

@@ -49,7 +49,7 @@ class ModelReward(Reward):
         model: TextScorer,
         name: str = "reward_model",
         *,
-        tokens_at_once: int = 8192,
+        tokens_at_once: int | None = None,
         ids: bool | None = None,
         folder: str | None = None,
     ) -> None:
@@ -82,20 +82,20 @@ class ModelReward(Reward):
         return "guerdon.rewards.models.reward:load_reward", {"folder": self.folder, "name": self.name}
 
     def _scalar(self, model: ScalarRewardModel, samples: Samples) -> tuple[Tensor, list[str] | None]:
-        rows, notes = [], []
-        for i in range(len(samples)):
-            row, note = self._row(model, samples, i)
-            rows.append(row)
-            notes.append(note)
+        read = self._sampled if self._own_ids(model, samples) else self._told
+        rows, notes = read(model, samples)
         kept = [i for i, row in enumerate(rows) if row is not None]
         values = torch.full((len(rows), model.members), float("nan"))
         if kept:
             values[kept] = model.score_encoded([r for r in rows if r is not None], self.tokens_at_once)
         return values, notes if len(kept) < len(rows) else None
 
-    def _row(self, model: ScalarRewardModel, samples: Samples, i: int) -> tuple[Encoded | None, str]:
-        if self._own_ids(model, samples):
-            payload: TokenRows = samples.payload
+    def _sampled(self, model: ScalarRewardModel, samples: Samples) -> tuple[list[Encoded | None], list[str]]:
+        """Rows of the payload's own ids, None with a note where one does not fit."""
+        payload: TokenRows = samples.payload
+        rows: list[Encoded | None] = []
+        notes = []
+        for i in range(len(samples)):
             real = payload.attention[i]
             ids = payload.ids[i][real].tolist()
             acted = payload.response[i][real].nonzero().flatten().tolist()
@@ -103,15 +103,27 @@ class ModelReward(Reward):
             # before them.
             start, stop = (acted[0], acted[-1] + 1) if acted else (len(ids), len(ids))
             row = Encoded(tuple(ids[:start]), tuple(ids[start:stop]))
-            if model.max_length is not None and len(row) > model.max_length:
-                return None, f"{len(row)} tokens do not fit the model's context of {model.max_length}"
-            return row, ""
-        try:
-            return model.encode(samples.prompts[i], samples.texts()[i]), ""
-        except GuerdonError as error:
-            if isinstance(error, NeedsError):
+            fits = model.max_length is None or len(row) <= model.max_length
+            rows.append(row if fits else None)
+            notes.append("" if fits else f"{len(row)} tokens do not fit the model's context of {model.max_length}")
+        return rows, notes
+
+    def _told(self, model: ScalarRewardModel, samples: Samples) -> tuple[list[Encoded | None], list[str]]:
+        """Rows of the texts, None with a note where one cannot be encoded."""
+        texts = samples.texts()
+        known = model.tokenizer_for(samples.prompts, texts)
+        rows: list[Encoded | None] = []
+        notes = []
+        for prompt, text in zip(samples.prompts, texts, strict=True):
+            try:
+                rows.append(model.encode(prompt, text, tokenizer=known))
+                notes.append("")
+            except NeedsError:
                 raise
-            return None, str(error)
+            except GuerdonError as error:
+                rows.append(None)
+                notes.append(str(error))
+        return rows, notes
 
     def _own_ids(self, model: ScalarRewardModel, samples: Samples) -> bool:
         if not isinstance(samples.payload, TokenRows) or self.ids is False:
