@@ -21,7 +21,7 @@ class Plan:
     logit_scale: float
     chunk_tokens: int
     chunk_vocab: int
-    keep: bool  # a single block is kept for the backward pass instead of being computed twice
+    keep: bool  # blocks are kept for the backward pass instead of being computed twice
 
     @property
     def before(self) -> float:
@@ -118,12 +118,12 @@ def local_labels(labels: Tensor | None, tokens: slice, vocab: slice) -> Tensor |
 def block_slope(
     logp: Tensor, logq: Tensor | None, labels: Tensor | None, flow: dict[Want, tuple[Tensor, Tensor]]
 ) -> Tensor:
-    """Gradient with respect to z of one block [m, v].
+    """Gradient with respect to z of one block [m, v]; overwrites ``logp`` where the log-probability alone is wanted.
 
     flow: output name -> (incoming gradient [m, 1], the output's value [m, 1]). With p = softmax(z):
     d log p_y = 1[y] - p; dH = -p (log p + H); d log sum p^2 = 2 (p^2 / sum p^2 - p); dKL = p (log p - log q - KL).
     """
-    p = logp.exp()
+    p = logp.exp_() if flow.keys() <= {"logp"} else logp.exp()
     inner = torch.zeros_like(logp[:, :1])  # the factor of p that does not depend on the word
     if "logp" in flow:
         inner = inner - flow["logp"][0]
@@ -140,7 +140,7 @@ def block_slope(
         factor = gap if factor is None else factor.add_(gap)
         inner = inner - grad * kl
     if factor is None:
-        slope = p * inner
+        slope = p.mul_(inner) if "collision" not in flow else p * inner
     else:
         slope = torch.where(p > 0, factor.add_(inner), 0.0).mul_(p)
     if "collision" in flow:

@@ -17,11 +17,13 @@ from guerdon.logprobs.checks import Head, Want, check_labels, checked_heads
 # Elements of one [chunk_tokens, chunk_vocab] block: on a CPU what stays near the cache, else what keeps a device busy.
 _CPU_BLOCK = 1 << 20
 _DEVICE_BLOCK = 1 << 24
+# Logits kept for the backward pass instead of being computed twice: never more than this many.
+_CPU_KEPT = 1 << 22
 _CHUNK_VOCAB = 1 << 11
 
 
 class _TokenLogprobs(torch.autograd.Function):
-    """Forward keeps one log-normaliser a token; backward computes each block again, unless a single one was kept."""
+    """Forward keeps one log-normaliser a token; backward computes each block again, unless few enough were kept."""
 
     @staticmethod
     def forward(
@@ -36,7 +38,7 @@ class _TokenLogprobs(torch.autograd.Function):
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         parts: dict[str, list[Tensor]] = {name: [] for name in plan.want}
         norms, norms2 = [hidden.new_zeros(0, dtype=wide)], [hidden.new_zeros(0, dtype=wide)]
-        block = block2 = None
+        kept: list[Tensor] = []
         with torch.autocast(hidden.device.type, enabled=False):
             for tokens in chunks(hidden.shape[0], plan.chunk_tokens):
                 rows = hidden[tokens].to(wide)
@@ -46,6 +48,8 @@ class _TokenLogprobs(torch.autograd.Function):
                     block = block_logits(rows, weight[words], None if bias is None else bias[words], plan)
                     block2 = second_logits(rows2, second, words, plan)
                     online.add(block, block2, local_labels(labels, tokens, words), plan.keep)
+                    if plan.keep:
+                        kept += [block] if block2 is None else [block, block2]
                 out, norm, norm2 = online.finish()
                 for name in plan.want:
                     parts[name].append(out[name])
@@ -53,18 +57,18 @@ class _TokenLogprobs(torch.autograd.Function):
                 norms2.append(norm2)
         outputs = tuple(torch.cat([norms[0], *parts[name]]) for name in plan.want)
         ctx.plan = plan
-        kept = (block, block2) if plan.keep else (None, None)
         head2 = second or (None, None, None)
         ctx.save_for_backward(
-            hidden, weight, bias, labels, *head2, torch.cat(norms), torch.cat(norms2), *kept, *outputs
+            hidden, weight, bias, labels, *head2, torch.cat(norms), torch.cat(norms2), *outputs, *kept
         )
         return outputs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, labels, hidden2, weight2, bias2, norm, norm2, block, block2, *outputs = ctx.saved_tensors
+        hidden, weight, bias, labels, hidden2, weight2, bias2, norm, norm2, *rest = ctx.saved_tensors
         plan: Plan = ctx.plan
+        outputs, kept = rest[: len(plan.want)], iter(rest[len(plan.want) :])
         second = None if hidden2 is None else (hidden2, weight2, bias2)
         # Sums over chunks are kept in the wide type and rounded once at the end.
         sums = [
@@ -80,8 +84,11 @@ class _TokenLogprobs(torch.autograd.Function):
                 flow = {name: (grad[tokens, None], out[tokens, None]) for name, grad, out in arriving}
                 for words in chunks(weight.shape[0], plan.chunk_vocab):
                     head, offset = weight[words], None if bias is None else bias[words]
-                    z = block if block is not None else block_logits(rows, head, offset, plan)
-                    z2 = block2 if block2 is not None else second_logits(rows2, second, words, plan)
+                    z = next(kept) if plan.keep else block_logits(rows, head, offset, plan)
+                    if plan.keep:
+                        z2 = None if second is None else next(kept)
+                    else:
+                        z2 = second_logits(rows2, second, words, plan)
                     logq = None if z2 is None else z2 - norm2[tokens, None]
                     slope = block_slope(z - norm[tokens, None], logq, local_labels(labels, tokens, words), flow)
                     if plan.softcap is not None:
@@ -127,8 +134,9 @@ def token_logprobs(
 
     Gradients flow to hidden, weight and bias, for every output. Masked tokens are dropped before any arithmetic: NaN
     and out-of-range labels (-100) may stand there. `real_vocab` leaves out the padding rows that an embedding may have
-    past the true vocabulary. Blocks hold at most chunk_tokens x chunk_vocab logits; the defaults keep a block in cache
-    and do not cut small vocabularies. Under autocast the arithmetic stays in float32. First derivatives only.
+    past the true vocabulary. Blocks hold at most chunk_tokens x chunk_vocab logits; the defaults keep a block in cache,
+    do not cut small vocabularies, and keep all blocks for the backward pass where they are few. Under autocast the
+    arithmetic stays in float32. First derivatives only.
 
     Raises GuerdonError for unknown wants, missing labels or second, labels outside the vocabulary, mismatched shapes,
     and a temperature that is not positive.
@@ -139,6 +147,7 @@ def token_logprobs(
     shape, width = hidden.shape[:-1], hidden.shape[-1]
     vocab, names = weight.shape[0], tuple(dict.fromkeys(want))
     on_cpu = hidden.device.type == "cpu"
+    own = chunk_tokens is None and chunk_vocab is None
     if chunk_vocab is None:
         usual = _CHUNK_VOCAB if on_cpu else 4 * _CHUNK_VOCAB
         chunk_vocab = vocab if vocab <= 2 * usual else usual
@@ -160,7 +169,8 @@ def token_logprobs(
     head2 = None
     if rows2 is not None and second is not None:
         head2 = (rows2.detach(), second[1].detach(), None if second[2] is None else second[2].detach())
-    keep = torch.is_grad_enabled() and len(rows) <= chunk_tokens and vocab <= chunk_vocab
+    few = own and len(rows) * vocab * (1 if head2 is None else 2) <= (_CPU_KEPT if on_cpu else _DEVICE_BLOCK)
+    keep = torch.is_grad_enabled() and (few or (len(rows) <= chunk_tokens and vocab <= chunk_vocab))
     plan = Plan(names, float(temperature), softcap, logit_scale, chunk_tokens, chunk_vocab, keep)
     outputs = _TokenLogprobs.apply(rows, weight, bias, flat_labels, head2, plan)
     if kept is not None:

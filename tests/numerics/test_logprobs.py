@@ -198,6 +198,19 @@ def test_bfloat16_is_computed_in_float32_and_gradients_come_back_in_bfloat16() -
         torch.testing.assert_close(grad.float(), wide_grads[name], rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("want", [("logp",), WANTS])
+@pytest.mark.parametrize("tokens", [5, 600])
+def test_kept_blocks_are_the_computed_ones(want, tokens) -> None:
+    """Default chunks over a vocabulary that is cut: with few logits every block is kept, and the gradient may be asked
+    for twice; with many they are computed again."""
+    p = problem(11, tokens, 4, 8200)
+    expected = run(token_logprobs_reference, p, want=want)
+    assert_same(run(token_logprobs, p, want=want), expected, 2e-5)
+    out = token_logprobs(p["hidden"], p["weight"], p["labels"], bias=p["bias"], second=p["second"], want=want)
+    once, again = (torch.autograd.grad(out["logp"].sum(), p["hidden"], retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(once, again)
+
+
 def test_autocast_changes_nothing() -> None:
     """TRL #454, verl #6280: a ratio that differs from 1 on the first step because one side ran under autocast."""
     p = problem(8, 8, 16, 50)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from guerdon.worlds.text.llama import SHAPED, turned
-from guerdon.worlds.text.packs import Pack, Tiles
+from guerdon.worlds.text.packs import Pack, Tile
 
 
 def supported(body: Any) -> bool:
@@ -21,75 +21,76 @@ def supported(body: Any) -> bool:
     if type(body).__name__ not in SHAPED or config is None:
         return False
     kinds = set(getattr(config, "layer_types", None) or ())
-    quiet = not getattr(config, "attention_dropout", 0.0) and not getattr(body, "is_gradient_checkpointing", False)
+    quiet = not getattr(config, "attention_dropout", 0.0) and not any(
+        getattr(m, "gradient_checkpointing", False) for m in body.layers
+    )
     return kinds <= {"full_attention"} and quiet
 
 
 def states(body: Any, pack: Pack, read: Tensor) -> Tensor:
     """Last hidden states [m,D] of the tokens with the flat numbers ``read`` [m], repeats allowed. Carries gradient.
 
-    body: a backbone that is ``supported``.
+    body: a backbone that is ``supported``. The last layer is finished for the tokens read alone.
     """
     x = body.embed_tokens(pack.ids)
     cos, sin = body.rotary_emb(x, pack.position[None])
     cos, sin = cos[0, :, None], sin[0, :, None]
     needed, back = torch.unique(read, return_inverse=True)
-    mask = None if pack.branches is None else _branch_mask(pack, x.dtype)
-    for i, layer in enumerate(body.layers):
+    everywhere = torch.arange(len(x), device=x.device)
+    layers = list(body.layers)
+    for i, layer in enumerate(layers):
+        over = i + 1 == len(layers)
+        asked, tiles = (needed, _covering(pack, needed)) if over else (everywhere, pack.tiles)
         attention = layer.self_attn
         size = attention.head_dim
         normed = layer.input_layernorm(x)
-        q = turned(attention.q_proj(normed).view(len(x), -1, size), cos, sin)
         k = turned(attention.k_proj(normed).view(len(x), -1, size), cos, sin)
         v = attention.v_proj(normed).view(len(x), -1, size)
-        seen = _attend(q, k, v, pack, mask, attention.scaling).flatten(1)
-        if i + 1 == len(body.layers):
-            x, seen = x[needed], seen[needed]
-        x = x + attention.o_proj(seen)
+        if over:
+            x, normed, cos, sin = x[asked], normed[asked], cos[asked], sin[asked]
+        q = turned(attention.q_proj(normed).view(len(x), -1, size), cos, sin)
+        x = x + attention.o_proj(_attend(q, k, v, asked, len(everywhere), tiles, attention.scaling).flatten(1))
         x = x + layer.mlp(layer.post_attention_layernorm(x))
     return body.norm(x)[back]
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, pack: Pack, mask: Tensor | None, scale: float) -> Tensor:
-    """[M,heads,D]: trunk tokens see their trunk up to themselves; branch tokens their trunk and their branch up to
-    themselves."""
-    grouped = q.shape[1] != k.shape[1]
-    trunks, branches = pack.trunks, pack.branches
-    keys, values = _tiled(k, trunks), _tiled(v, trunks)
-    # What stands right of a token is never seen, so the padding of trunks needs no mask.
-    seen = F.scaled_dot_product_attention(
-        _heads(_tiled(q, trunks)), _heads(keys), _heads(values), is_causal=True, scale=scale, enable_gqa=grouped
-    )
-    out = [_untiled(seen, trunks)]
-    if branches is not None:
-        keys = torch.cat([keys.index_select(0, pack.parent), _tiled(k, branches)], 1)
-        values = torch.cat([values.index_select(0, pack.parent), _tiled(v, branches)], 1)
+def _covering(pack: Pack, needed: Tensor) -> tuple[Tile, ...]:
+    """The final tiles where they hold every needed token as a query, else all tiles."""
+    held = torch.zeros(len(pack.ids), dtype=torch.bool, device=needed.device)
+    for tile in pack.final:
+        held[tile.queries[tile.real]] = True
+    return pack.final if bool(held[needed].all()) else pack.tiles
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, asked: Tensor, total: int, tiles: tuple[Tile, ...], scale: float
+) -> Tensor:
+    """[n,heads,D]: what the tokens ``asked`` [n], whose queries q holds, see of all ``total`` tokens' keys."""
+    number = torch.zeros(total, dtype=torch.int64, device=asked.device)
+    number[asked] = torch.arange(len(asked), device=asked.device)
+    kept = torch.zeros(total, dtype=torch.bool, device=asked.device)
+    kept[asked] = True
+    parts, places = [], []
+    for tile in tiles:
+        mask = tile.mask(q.dtype)
         seen = F.scaled_dot_product_attention(
-            _heads(_tiled(q, branches)), _heads(keys), _heads(values), attn_mask=mask, scale=scale, enable_gqa=grouped
+            _heads(q, number[tile.queries]),
+            _heads(k, tile.keys),
+            _heads(v, tile.keys),
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=scale,
+            enable_gqa=q.shape[1] != k.shape[1],
         )
-        out.append(_untiled(seen, branches))
-    return torch.cat(out)
+        real = tile.real & kept[tile.queries]
+        parts.append(seen.transpose(1, 2)[real])
+        places.append(number[tile.queries[real]])
+    place = torch.cat(places)
+    order = torch.empty_like(place)
+    order[place] = torch.arange(len(place), device=place.device)
+    return torch.cat(parts).index_select(0, order)
 
 
-def _branch_mask(pack: Pack, dtype: torch.dtype) -> Tensor:
-    """[B,1,W,P+W], 0 where a branch token may look and −inf elsewhere; padding looks where a token might."""
-    assert pack.branches is not None
-    real = pack.trunks.real[pack.parent]
-    width = pack.branches.real.shape[1]
-    causal = torch.ones(width, width, dtype=torch.bool, device=real.device).tril()
-    allowed = torch.cat([real[:, None].expand(-1, width, -1), causal.expand(len(real), -1, -1)], 2)
-    return torch.zeros(allowed.shape, dtype=dtype, device=real.device).masked_fill_(~allowed, -torch.inf)[:, None]
-
-
-def _tiled(x: Tensor, tiles: Tiles) -> Tensor:
-    """[B,W,heads,D] of flat [M,heads,D]; padding repeats token 0."""
-    return x.index_select(0, tiles.slots.reshape(-1)).view(*tiles.slots.shape, *x.shape[1:])
-
-
-def _heads(x: Tensor) -> Tensor:
-    return x.transpose(1, 2)
-
-
-def _untiled(x: Tensor, tiles: Tiles) -> Tensor:
-    """The tokens [·,heads,D] of tiles [B,heads,W,D], in flat order."""
-    return x.transpose(1, 2)[tiles.real]
+def _heads(x: Tensor, slots: Tensor) -> Tensor:
+    """[B,heads,W,D] of flat [n,heads,D] at the numbers ``slots`` [B,W]."""
+    return x.index_select(0, slots.reshape(-1)).view(*slots.shape, *x.shape[1:]).transpose(1, 2)

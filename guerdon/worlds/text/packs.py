@@ -15,37 +15,66 @@ from torch import Tensor
 from guerdon.batch import TokenRows
 from guerdon.errors import GuerdonError
 
+_WIDER, _SLACK = 1.5, 8
+"""A tile takes segments up to this much longer than its shortest: padding costs work, a tile more costs calls."""
+
 
 @dataclass(frozen=True)
-class Tiles:
-    """Segments of a flat token list side by side: slots int64 [B,W], the flat number of each token, 0 where there is
-    none; real bool [B,W], True on tokens, which stand left."""
+class Tile:
+    """B segments of similar length side by side, as attention sees them: what queries, and what they may see.
 
-    slots: Tensor
+    queries: int64 [B,W], flat numbers of tokens, left; real bool [B,W], False on padding (which repeats some token).
+    keys: int64 [B,K], flat numbers; query w of segment b sees the first ``offset[b] + w + 1``. offset: int64 [B], or
+    None where queries and keys are the same tokens.
+    """
+
+    queries: Tensor
     real: Tensor
+    keys: Tensor
+    offset: Tensor | None
+
+    def mask(self, dtype: torch.dtype) -> Tensor | None:
+        """[B,1,W,K], 0 where a query may look and −inf elsewhere; None where each sees what stands before it."""
+        if self.offset is None:
+            return None
+        device = self.keys.device
+        seen = self.offset[:, None] + torch.arange(1, self.queries.shape[1] + 1, device=device)
+        hidden = torch.arange(self.keys.shape[1], device=device) >= seen[..., None]
+        return torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, -torch.inf)[:, None]
 
 
 @dataclass(frozen=True)
 class Pack:
     """M tokens of some rows, trunks before branches.
 
-    ids, position: int64 [M]. trunks: Tiles of G trunks. branches: Tiles of B branches, or None; parent int64 [B], the
-    trunk of each. labels: int64 [m], the chosen tokens; read: int64 [m], the token whose state predicts each; own:
-    int64 [m], the token that each label is; place: int64 [m], where each stands in the flat [N·L] of the rows. rows:
-    int64, the rows in it; last: bool [m], whether a label is its row's last token.
+    ids, position: int64 [M]. tiles: they hold every token once as a query. final: tiles whose queries are at least the
+    tokens whose states predict a chosen one. labels: int64 [m], the chosen tokens; read: int64 [m], the flat number of
+    the token whose state predicts each; own: int64 [m], that of the label itself; place: int64 [m], where each stands
+    in the [N·L] of the rows; row: int64 [m]; last: bool [m], whether it is its row's last token.
     """
 
     ids: Tensor
     position: Tensor
-    trunks: Tiles
-    branches: Tiles | None
-    parent: Tensor
+    tiles: tuple[Tile, ...]
+    final: tuple[Tile, ...]
     labels: Tensor
     read: Tensor
     own: Tensor
     place: Tensor
-    last: Tensor
     row: Tensor
+    last: Tensor
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """A trunk or a branch: the flat numbers of its tokens [start, start + size), behind a trunk of ``before`` tokens
+    from ``trunk`` on (0 for a trunk itself), and the first of its tokens that predicts something."""
+
+    start: int
+    size: int
+    trunk: int
+    before: int
+    needed: int
 
 
 @dataclass(frozen=True)
@@ -123,37 +152,38 @@ class _Flat:
     def pack(self, trees: Sequence[_Tree]) -> Pack:
         """The forest of these trees."""
         cuts = [(t.rows[0], 0, t.shared) for t in trees]
-        branched = [(i, t.shared, self.length[i]) for t in trees if len(t.rows) > 1 for i in t.rows]
-        parent = [g for g, t in enumerate(trees) if len(t.rows) > 1 for _ in t.rows]
-        trunks, after = self._segments(cuts, 0)
-        tokens, used = [self._tokens(cuts)], after
-        branches = None
-        if branched:
-            branches, _ = self._segments(branched, used)
-            tokens.append(self._tokens(branched))
-        source = torch.cat(tokens)
-        chosen = self.chosen[source].clone()
+        segments: list[_Segment] = []
+        begin = 0
+        for i, _, size in cuts:
+            segments.append(_Segment(begin, size, begin, 0, min(self.prompt[i], size) - 1))
+            begin += size
+        for tree, trunk in zip(trees, list(segments), strict=True):
+            for i in tree.rows if len(tree.rows) > 1 else ():
+                size = self.length[i] - tree.shared
+                cuts.append((i, tree.shared, self.length[i]))
+                segments.append(_Segment(begin, size, trunk.start, trunk.size, 0))
+                begin += size
+        source = self._tokens(cuts)
         number = torch.arange(len(source), device=self.device)
         before = number - 1
-        if branches is not None:  # the first token of a branch follows its trunk's last
-            starts = branches.slots[:, 0]
-            ends = trunks.slots.gather(1, trunks.real.sum(1, keepdim=True) - 1).squeeze(1)
-            before[starts] = ends[torch.tensor(parent, device=self.device)]
-        own = number[chosen]
+        starts = [s for s in segments if s.before]
+        if starts:  # the first token of a branch follows its trunk's last
+            ends = torch.tensor([s.trunk + s.before - 1 for s in starts], device=self.device)
+            before[torch.tensor([s.start for s in starts], device=self.device)] = ends
+        own = number[self.chosen[source]]
         at = source[own]
         length = torch.tensor(self.length, device=self.device)
         return Pack(
             self.ids[source],
             self.at[source],
-            trunks,
-            branches,
-            torch.tensor(parent, dtype=torch.int64, device=self.device),
+            self._tiles(segments, whole=True),
+            self._tiles(segments, whole=False),
             self.ids[at],
             before[own],
             own,
             self.place[at],
-            self.at[at] == length[self.row[at]] - 1,
             self.row[at],
+            self.at[at] == length[self.row[at]] - 1,
         )
 
     def _tokens(self, cuts: Sequence[tuple[int, int, int]]) -> Tensor:
@@ -163,14 +193,36 @@ class _Flat:
         offset = torch.arange(int(size.sum()), device=self.device) - (size.cumsum(0) - size).repeat_interleave(size)
         return begin.repeat_interleave(size) + offset
 
-    def _segments(self, cuts: Sequence[tuple[int, int, int]], first: int) -> tuple[Tiles, int]:
-        """Tiles of segments that stand one after the other from token number ``first`` on, and the number after
-        them."""
-        size = torch.tensor([b - a for _, a, b in cuts], device=self.device)
-        start = size.cumsum(0) - size + first
-        along = torch.arange(int(size.max()), device=self.device)
-        real = along < size[:, None]
-        return Tiles(torch.where(real, start[:, None] + along, 0), real), first + int(size.sum())
+    def _tiles(self, segments: Sequence[_Segment], whole: bool) -> tuple[Tile, ...]:
+        """Tiles of segments of similar length. whole: every token asks; else only those from ``needed`` on."""
+
+        def asked(s: _Segment) -> int:
+            return s.size if whole else s.size - s.needed
+
+        out: list[Tile] = []
+        part: list[_Segment] = []
+        for s in sorted(segments, key=lambda s: (s.before > 0, asked(s), s.before)):
+            if part and ((s.before > 0) != (part[0].before > 0) or asked(s) > _WIDER * asked(part[0]) + _SLACK):
+                out.append(self._tile(part, whole))
+                part = []
+            part.append(s)
+        return (*out, self._tile(part, whole))
+
+    def _tile(self, part: Sequence[_Segment], whole: bool) -> Tile:
+        start, size, trunk, before, needed = (
+            torch.tensor(x, device=self.device)[:, None]
+            for x in zip(*((s.start, s.size, s.trunk, s.before, s.needed) for s in part), strict=True)
+        )
+        first = torch.zeros_like(needed) if whole else needed
+        asked = size - first
+        wide = torch.arange(int(asked.max()), device=self.device)
+        real = wide < asked
+        queries = torch.where(real, start + first + wide, start)
+        deep = torch.arange(int((before + size).max()), device=self.device)
+        keys = torch.where(deep < before, trunk + deep, start + (deep - before))
+        keys = torch.where(deep < before + size, keys, start)
+        same = whole and not bool(before.any())
+        return Tile(queries, real, keys, None if same else (before + first).squeeze(1))
 
 
 def _budgeted(trees: Sequence[_Tree], max_tokens: int) -> Iterator[list[_Tree]]:
