@@ -145,6 +145,17 @@ def test_a_backbone_that_does_more_than_its_shape_says_is_read_plainly(tiny_mode
     assert torch.equal(hooked.score_encoded(rows), hooked.score_plainly(rows))
 
 
+def test_half_precision_shares_prompts_too(tiny_model: Make) -> None:
+    model = ScalarRewardModel.from_pretrained(tiny_model("llama"), seed=Seed(1), dtype=torch.bfloat16)
+    assert model._packs()
+    scores, plain = model.score_encoded(ROWS), model.score_plainly(ROWS)
+    assert scores.dtype == torch.float32
+    assert (scores - plain).abs().max() < 0.1 < float(plain.std())
+    model.backbone.layers[0].register_forward_hook(lambda _, __, out: out * 2)
+    model._looked = None
+    assert not model._packs()
+
+
 def test_adapters_are_read(tiny_model: Make) -> None:
     model = ScalarRewardModel.from_pretrained(tiny_model("llama"), seed=Seed(1))
     before = model.score_encoded(ROWS)

@@ -44,7 +44,9 @@ def packs_alike(backbone: Any) -> bool:
         backbone(input_ids=torch.tensor([[*r.prompt, *r.response]], device=body.device)).last_hidden_state[0, -1]
         for r in rows
     ]
-    return torch.allclose(quick.float(), torch.stack(slow).float(), rtol=1e-3, atol=1e-4)
+    # States are normed, so a part of the model that this way does not know of moves them by far more than rounding.
+    rounding = 1e-4 if body.dtype == torch.float32 else 5e-2
+    return torch.allclose(quick.float(), torch.stack(slow).float(), rtol=rounding, atol=rounding)
 
 
 @torch.no_grad()

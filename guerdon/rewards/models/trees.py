@@ -138,8 +138,12 @@ def _ends(body: Any, trees: Sequence[Tree]) -> Tensor:
         else:
             q = turned(attention.q_proj(normed).view(len(x), -1, size), cos, sin)
             seen = _attend(q, k, v, segments, mask, attention.scaling)
-        x = x + attention.o_proj(seen.flatten(1))
-        x = x + layer.mlp(layer.post_attention_layernorm(x))
+        # In place: at these sizes new memory costs as much as the sum that is written to it.
+        x += attention.o_proj(seen.flatten(1))
+        normed = layer.post_attention_layernorm(x)
+        gate = layer.mlp.act_fn(layer.mlp.gate_proj(normed))
+        gate *= layer.mlp.up_proj(normed)
+        x += layer.mlp.down_proj(gate)
     return body.norm(x)
 
 
