@@ -13,7 +13,7 @@ from benchmarks.page import Ratio, Section, table
 TITLE = "Tabular worlds and segment preferences"
 SIZES = [
     {"count": 500, "states": 10, "actions": 4, "bound": 1.5},
-    {"count": 250, "states": 20, "actions": 4, "bound": 1.5},
+    {"count": 250, "states": 20, "actions": 4, "bound": 1.0},
     {"count": 20, "states": 100, "actions": 5, "bound": None},
 ]
 """bound: what the ratio must keep; None where the batch is not the point, because each MDP is a good matrix product by
