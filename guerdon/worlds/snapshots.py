@@ -116,6 +116,11 @@ class Snapshots:
     def __contains__(self, name: object) -> bool:
         return name in self.names()
 
+    def rule(self, name: str) -> Rule | None:
+        """What ``name`` follows; None for the live policy and for the members of a history."""
+        self._check(name)
+        return self._rules.get(name)
+
     def version(self, name: str) -> str:
         """Which state of ``name`` this is: its name and the step of its last change, 'reference@0', 'ema@120'."""
         self._check(name)

@@ -1,14 +1,15 @@
 """Where a causal LM's logits come from: found by a probe, so that only the positions asked for ever meet the
 vocabulary."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from guerdon.worlds.text import forest, llama
-from guerdon.worlds.text.packs import packs
+from guerdon.worlds.text import forest, llama, masked
+from guerdon.worlds.text.packs import Pack, packs
 from guerdon.worlds.text.tokens import token_rows
 
 _SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
@@ -18,12 +19,14 @@ _SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_ca
 class Head:
     """How to read a model. linear: logits = softcap(hidden·Wᵀ + b) with hidden the backbone's last states; otherwise
     only the whole model gives logits. softcap: c in c·tanh(x/c), or None. fast: the backbone may be decoded by
-    ``llama.decode``. packs: its states may be had by ``forest.states``."""
+    ``llama.decode``. packs: its states may be had by ``forest.states``. masks: longest row whose states may be had by
+    ``masked.states``, 0 where none may or none need."""
 
     linear: bool
     softcap: float | None = None
     fast: bool = False
     packs: bool = False
+    masks: int = 0
 
 
 def unwrapped(model: nn.Module) -> Any:
@@ -78,7 +81,9 @@ def find_head(model: nn.Module) -> Head:
     for c in dict.fromkeys((softcap, None)):
         expected = capped(seen["out"].float(), c)
         if expected.shape == logits.shape and torch.allclose(logits.float(), expected, rtol=1e-2, atol=1e-2):
-            return Head(linear=True, softcap=c, fast=_decodes_alike(body, ids), packs=packs_alike(body))
+            whole = packs_alike(body)
+            masks = 0 if whole or not masks_alike(body) else masked.reach(body)
+            return Head(linear=True, softcap=c, fast=_decodes_alike(body, ids), packs=whole, masks=masks)
     return Head(linear=False)
 
 
@@ -97,17 +102,33 @@ def _decodes_alike(body: Any, ids: Tensor) -> bool:
     return torch.allclose(quick[:, -1], slow, rtol=1e-3, atol=1e-4)
 
 
-@torch.no_grad()
 def packs_alike(body: Any) -> bool:
-    """Whether ``forest.states`` gives a backbone's states (in eval mode, where no dropout hides them): two responses to
-    one prompt, and a row of its own."""
-    if not forest.supported(body):
-        return False
+    """Whether ``forest.states`` gives a backbone's states (in eval mode, where no dropout hides them)."""
+    return forest.supported(body) and _reads_alike(body, forest.states)
+
+
+def masks_alike(body: Any) -> bool:
+    """Whether ``masked.states`` gives a backbone's states, in eval mode."""
+    return masked.reach(body) > 0 and _reads_alike(body, masked.states)
+
+
+@torch.no_grad()
+def _reads_alike(body: Any, states: Callable[[Any, Pack, Tensor], Tensor]) -> bool:
+    """Whether packs give the states of rows: two responses to one prompt, and a row of its own."""
     size, device = body.config.vocab_size, next(body.parameters()).device
     ids = [i % size for i in range(8)]
     rows = token_rows([ids[:3], ids[:3], ids[4:5]], [ids[3:5], ids[5:], ids[1:2]], device=device)
     quick = torch.zeros(*rows.ids.shape, body.config.hidden_size, device=device)
     for pack in packs(rows, 64):
-        quick.flatten(0, 1)[pack.place] = forest.states(body, pack, pack.own).to(quick)
-    slow = body(input_ids=rows.ids, use_cache=False)[0].to(quick)
-    return torch.allclose(quick[rows.response], slow[rows.response], rtol=1e-3, atol=1e-4)
+        quick.flatten(0, 1)[pack.place] = states(body, pack, pack.own).to(quick)
+    slow = body(input_ids=rows.ids, use_cache=False)[0]
+    return _alike(quick[rows.response], slow[rows.response])
+
+
+def _alike(quick: Tensor, slow: Tensor) -> bool:
+    """Whether states [m,D] are equal up to the rounding of slow's type. Half types round at every layer, so that each
+    state as a whole is compared; a token unseen or misplaced moves it by far more."""
+    if slow.dtype in (torch.float32, torch.float64):
+        return torch.allclose(quick, slow.to(quick), rtol=1e-3, atol=1e-4)
+    slow = slow.to(quick)
+    return bool(((quick - slow).norm(dim=-1) <= 4 * torch.finfo(torch.bfloat16).eps * slow.norm(dim=-1)).all())

@@ -11,9 +11,13 @@ from guerdon import logprobs
 from guerdon.batch import Steps, TokenRows
 from guerdon.errors import GuerdonError, NeedsError
 from guerdon.worlds.snapshots import LIVE, Snapshots
-from guerdon.worlds.text import forest
+from guerdon.worlds.text import forest, masked
 from guerdon.worlds.text.heads import Head, backbone, output
 from guerdon.worlds.text.packs import Pack, packs
+
+LAYOUTS = ("shared", "packed", "buckets", "padded")
+"""How rows lie in a forward pass: packed, with what rows of one prompt share there once; packed, each row whole; padded
+beside rows of similar length; all padded to the longest."""
 
 _CPU_TOKENS = 1024
 """Most tokens of a pack on a CPU."""
@@ -46,17 +50,25 @@ class Evidence:
     after: Tensor | None = None
 
 
-def pieces(rows: TokenRows, head: Head, max_tokens: int) -> Iterator[Chunk | Pack]:
-    """The rows in forward passes of at most ``max_tokens`` tokens: packs where the model may be read by
-    ``forest.states``, else padded chunks."""
-    if not head.packs:
-        return chunks(rows, max_tokens)
-    # On a CPU small passes win: their tensors stay in the caches, and trunks beside each other are of like length.
-    return packs(rows, min(max_tokens, _CPU_TOKENS) if rows.ids.device.type == "cpu" else max_tokens)
+def pieces(rows: TokenRows, head: Head, max_tokens: int, layout: str = "shared") -> Iterator[Chunk | Pack]:
+    """The rows in forward passes of at most ``max_tokens`` tokens, in one of ``LAYOUTS``. Where the model can be read
+    neither by ``forest.states`` nor by ``masked.states``, packs are padded chunks; 'padded' is one chunk of any size.
+    """
+    # On a CPU small passes win: their tensors stay in the caches, and segments beside each other are of like length.
+    small = rows.ids.device.type == "cpu"
+    share = layout == "shared"
+    if share or layout == "packed":
+        if head.packs:
+            return packs(rows, min(max_tokens, _CPU_TOKENS) if small else max_tokens, share)
+        longest = int(rows.attention.sum(1).max()) if head.masks and len(rows) else 0
+        if 0 < longest <= head.masks:
+            return packs(rows, min(max_tokens, masked.CPU_TOKENS if small else masked.MOST), share)
+    return chunks(rows, None if layout == "padded" else max_tokens)
 
 
-def chunks(rows: TokenRows, max_tokens: int) -> Iterator[Chunk]:
-    """Micro-batches of rows sorted by length, each at most ``max_tokens`` real and padded tokens (at least one row).
+def chunks(rows: TokenRows, max_tokens: int | None) -> Iterator[Chunk]:
+    """Micro-batches of rows sorted by length, each at most ``max_tokens`` real and padded tokens (at least one row);
+    None: all in one.
 
     A causal model never looks right, so padding on the right needs no attention mask and changes nothing; that is why
     rows are packed, whatever side they were padded on. Rows without a chosen token are left out.
@@ -77,7 +89,9 @@ def chunks(rows: TokenRows, max_tokens: int) -> Iterator[Chunk]:
     sizes = length[by_length].tolist()
     for end in range(1, len(sizes) + 1):
         real += sizes[end - 1]
-        if end < len(sizes) and _joins((end + 1 - begin) * sizes[end], real + sizes[end], max_tokens):
+        if end < len(sizes) and (
+            max_tokens is None or _joins((end + 1 - begin) * sizes[end], real + sizes[end], max_tokens)
+        ):
             continue
         at, width = by_length[begin:end], sizes[end - 1]
         chosen = response[at, 1:width]
@@ -103,7 +117,8 @@ def evidence(model: nn.Module, head: Head, piece: Chunk | Pack, after: bool = Fa
     """One forward pass; only chosen positions are kept, so [b,l,V] never exists where the head is linear."""
     if isinstance(piece, Pack):
         at, plain = len(piece.read), output(model)
-        hidden = forest.states(backbone(model), piece, torch.cat([piece.read, piece.own]) if after else piece.read)
+        states = forest.states if head.packs else masked.states
+        hidden = states(backbone(model), piece, torch.cat([piece.read, piece.own]) if after else piece.read)
         return Evidence(hidden[:at], plain.weight, plain.bias, after=hidden[at:] if after else None)
     if head.linear:
         hidden, plain = backbone(model)(input_ids=piece.ids, use_cache=False)[0], output(model)
@@ -161,6 +176,7 @@ def rescore(
     value_heads: Mapping[str, nn.Module],
     max_tokens: int,
     terminated: Tensor | None,
+    layout: str = "shared",
 ) -> Steps:
     """The whole of ``TextWorld.rescore`` on token rows; see there."""
     recorded = [n for n in names if n not in snapshots and n == "sampler" and rows.logp is not None]
@@ -175,7 +191,7 @@ def rescore(
     _known(stats, value_heads)
     found: dict[str, list[Tensor]] = {}
     places: list[Tensor] = []
-    for piece in pieces(rows, head, max_tokens):
+    for piece in pieces(rows, head, max_tokens, layout):
         places.append(piece.place)
         seen: dict[str, Evidence] = {}
         for name in run:

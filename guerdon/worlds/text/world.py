@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,7 +18,8 @@ from guerdon.worlds.snapshots import Actors, only
 from guerdon.worlds.text.encoding import encode, encode_prompt, tokenizer_key
 from guerdon.worlds.text.generate import Plan, generate
 from guerdon.worlds.text.heads import Head, find_head, unwrapped
-from guerdon.worlds.text.rescore import rescore
+from guerdon.worlds.text.remembered import Remembered, constant
+from guerdon.worlds.text.rescore import LAYOUTS, rescore
 from guerdon.worlds.text.tokens import pad_rows, token_rows
 
 
@@ -26,10 +28,12 @@ class TextWorld:
 
     model: gives device, context length and, unless ``eos`` names them, the ids that end a response (the union of what
     generation config and tokenizer say). tokenizer: None for worlds of plain ids. context: most tokens of a row, from
-    the model's configuration by default. max_tokens: most tokens, padding included, of one forward pass; it changes
-    memory and speed, and results by rounding alone. value_heads: channel -> module [*,D] -> [*,1] on the policy's
-    last states, for 'value:<channel>'. rendering: how texts and messages become ids (``encode_prompt``): 'auto' is the
-    tokenizer's chat template, and without one texts as they stand and messages as a dialogue.
+    the model's configuration by default. max_tokens: most tokens, padding included, of one forward pass; layout: how
+    rows lie in it (``rescore.LAYOUTS``); both change memory and speed, and results by rounding alone. value_heads:
+    channel -> module [*,D] -> [*,1] on the policy's last states, for 'value:<channel>'. rendering: how texts and
+    messages become ids (``encode_prompt``): 'auto' is the tokenizer's chat template, and without one texts as they
+    stand and messages as a dialogue. cache: a folder that keeps the log-probs of snapshots that never change
+    (``Remembered``), so that a row already read by the same weights is read from disk, also by a later run.
     """
 
     def __init__(
@@ -42,7 +46,11 @@ class TextWorld:
         max_tokens: int = 16384,
         value_heads: Mapping[str, nn.Module] | None = None,
         rendering: str = "auto",
+        layout: str = "shared",
+        cache: str | Path | None = None,
     ) -> None:
+        if layout not in LAYOUTS:
+            raise GuerdonError(f"TextWorld.layout must be one of {', '.join(LAYOUTS)}, but {layout!r} came.")
         self.model = model
         self.tokenizer = tokenizer
         self.eos = _eos(model, tokenizer) if eos is None else [eos] if isinstance(eos, int) else list(eos)
@@ -50,6 +58,8 @@ class TextWorld:
         text = config.get_text_config() if hasattr(config, "get_text_config") else config
         self.context: int | None = context or getattr(text, "max_position_embeddings", None)
         self.max_tokens = max_tokens
+        self.layout = layout
+        self.cache = None if cache is None else Remembered(cache)
         self.rendering = rendering
         self.value_heads = dict(value_heads or {})
         self._heads: WeakKeyDictionary[nn.Module, Head] = WeakKeyDictionary()
@@ -175,7 +185,19 @@ class TextWorld:
             raise NeedsError("These samples carry no recorded log-probabilities, so 'sampler' cannot be re-scored.")
         with actor.using("policy") as module:
             head = self._head(module)
-        return rescore(actor, rows, head, names, stats, self.value_heads, self.max_tokens, samples.terminated)
+        against = {s.removeprefix("kl:") for s in stats}
+        kept = [n for n in names if self.cache is not None and constant(actor, n) and n not in against]
+
+        def computed(of: Sequence[str], some: TokenRows, wanted: Sequence[str] = ()) -> Steps:
+            over = samples.terminated
+            return rescore(actor, some, head, of, wanted, self.value_heads, self.max_tokens, over, self.layout)
+
+        if self.cache is None or not kept:
+            return computed(names, rows, stats)
+        with torch.no_grad():
+            held = self.cache.logprobs(actor, rows, kept, lambda n, some: computed((n,), some).logp[n])
+        steps = computed([n for n in names if n not in kept], rows, stats)
+        return replace(steps, logp={n: held[n] if n in held else steps.logp[n] for n in names})
 
     def decode(self, rows: TokenRows) -> list[str] | None:
         """Responses as text without special tokens, or None without a tokenizer. For readers; never turned back into
