@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_model
 
 
 def test_it_runs_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,14 +25,14 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 def test_flops_by_hand() -> None:
-    work = gpu.Work(rows=1, each=2, prompt=3, response=2)
+    work = gpu_model.Work(rows=1, each=2, prompt=3, response=2)
     # 3 + 2·2 tokens; squares of contexts: 9 of the prompt, 25 − 9 for each response; 2 layers of width 64.
-    assert gpu.forward_flops(10, "tiny", work) == 2 * 10 * 7 + 2 * 2 * 64 * (9 + 2 * 16)
+    assert gpu_model.forward_flops(10, "tiny", work) == 2 * 10 * 7 + 2 * 2 * 64 * (9 + 2 * 16)
     assert work.tokens == 10
 
 
 def test_parameters_count_what_is_multiplied() -> None:
-    model = gpu.model_of("tiny", "cpu")
+    model = gpu_model.model_of("tiny", "cpu")
     attention, mlp = 64 * 64 * 2 + 64 * 32 * 2, 3 * 64 * 128
-    assert gpu.parameters(model, head=False) == 2 * (attention + mlp)
-    assert gpu.parameters(model) == 2 * (attention + mlp) + 512 * 64
+    assert gpu_model.parameters(model, head=False) == 2 * (attention + mlp)
+    assert gpu_model.parameters(model) == 2 * (attention + mlp) + 512 * 64
