@@ -57,7 +57,8 @@ class Job:
 
 
 def check_inputs(chosen: AlignOptions, has_reward: bool) -> tuple[str, str]:
-    """(model, method). Raises GuerdonError where one is missing, or an online method has no reward."""
+    """(model, method). Raises GuerdonError where one is missing, or an online method has no reward or a cache for what
+    is never read twice."""
     model, method = chosen.model, chosen.method
     if model is None:
         raise GuerdonError("A policy to align was expected; name its folder or hub id with --model.")
@@ -66,6 +67,11 @@ def check_inputs(chosen: AlignOptions, has_reward: bool) -> tuple[str, str]:
     if method in ONLINE and not has_reward:
         raise GuerdonError(
             f"The method {method} samples and scores, so it needs a reward; train one and give it with --reward DIR."
+        )
+    if method in ONLINE and chosen.reference_cache is not None:
+        raise GuerdonError(
+            f"A reference_cache keeps log-probs of recorded pairs, but the rows of {method} are new in every round; "
+            "leave it out."
         )
     return model, method
 
@@ -89,7 +95,7 @@ def opened(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(Seed(chosen.seed).child("adapters").integer(31))
         policy, tokenizer = load_policy(model, chosen.device, chosen.dtype, lora)
-    world = TextWorld(policy, tokenizer)
+    world = TextWorld(policy, tokenizer, cache=chosen.reference_cache)
     snapshots = Snapshots(policy, reference=AdapterOff() if lora else Frozen())
     train, held_out = part(records, chosen.held_out, chosen.seed)
     return Job(method, chosen, policy, tokenizer, world, snapshots, train, held_out, base)
@@ -108,7 +114,7 @@ def _targets(text: str) -> str | tuple[str, ...]:
     return text if text == "all-linear" else tuple(text.split(","))
 
 
-NOT_IDENTITY = ("threads", "device", "format", "on_error", "reward")
+NOT_IDENTITY = ("threads", "device", "format", "on_error", "reward", "reference_cache")
 """Options that a checkpoint may differ in."""
 
 

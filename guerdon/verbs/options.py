@@ -140,6 +140,7 @@ class AlignOptions(ReadOptions, MachineOptions):
     batch: int = opt(32, "Pairs, or prompts, a round.", least=1)
     per_prompt: int = opt(4, "Responses a prompt (online).", least=1)
     micro: int | None = opt(16, "Rows of one forward pass.", least=1)
+    reference_cache: str | None = opt(None, "Folder that keeps the reference's log-probs of the pairs between runs.")
     shaping: str = opt("none", "What is done to the reward.", choices=SHAPINGS)
     combine: str = opt("mean", "What is done to an ensemble's members.", choices=COMBINATIONS)
     held_out: float = opt(0.1, "Share of the prompts kept for the measurements.", least=0, below=1)

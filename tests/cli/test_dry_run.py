@@ -40,9 +40,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         ScalarRewardModel.score_encoded,
     )
 
-    def re_read(model: Any, head: Any, chunk: Any, states: bool) -> Any:
-        count["rows forward and backward" if torch.is_grad_enabled() else "rows forward"] += len(chunk.ids)
-        return evidence(model, head, chunk, states)
+    def re_read(model: Any, head: Any, piece: Any, after: bool = False) -> Any:
+        count["rows forward and backward" if torch.is_grad_enabled() else "rows forward"] += len(piece.row.unique())
+        return evidence(model, head, piece, after)
 
     def drawn(model: Any, head: Any, plan: Any, *rest: Any) -> Any:
         count["responses drawn"] += len(plan.keys)

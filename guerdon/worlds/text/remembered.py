@@ -7,6 +7,7 @@ are no part of it.
 
 import hashlib
 import json
+import os
 import sqlite3
 import struct
 import warnings
@@ -25,6 +26,9 @@ from guerdon.batch import TokenRows
 from guerdon.errors import GuerdonError
 from guerdon.worlds.snapshots import LIVE, AdapterOff, Frozen, Snapshots
 from guerdon.worlds.text.heads import unwrapped
+
+_TOLD_ELSEWHERE = ("_name_or_path", "architectures", "dtype", "torch_dtype")
+"""Parts of a configuration that say where a model came from, or what its class and its tensors say."""
 
 X = TypeVar("X")
 Values = np.ndarray[Any, np.dtype[np.float32]]
@@ -53,7 +57,7 @@ class Remembered:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        if Path(folder).exists() and not Path(folder).is_dir():
+        if os.path.isfile(folder):
             raise GuerdonError(f"A cache of log-probs needs a folder, but {folder} is a file; name another place.")
         self._store = _Store(Path(folder) / _FILE)
         self._known: WeakKeyDictionary[Snapshots, dict[str, tuple[object, list[Tensor], bytes]]] = WeakKeyDictionary()
@@ -94,14 +98,15 @@ class Remembered:
     def fingerprint(self, snapshots: Snapshots, name: str) -> bytes:
         """``fingerprint_of`` the snapshot; weights are read again only where they have changed (by an assignment or an
         operation in place; a write through ``.data`` is not seen)."""
+        off = isinstance(snapshots.rule(name), AdapterOff)
+        known = self._known.setdefault(snapshots, {})
         with snapshots.using(name) as module:
-            tensors = list(_tensors(module, isinstance(snapshots.rule(name), AdapterOff)).values())
+            tensors = list(_tensors(module, off).values())
             state = [(x.data_ptr(), 0 if x.is_inference() else x._version, x.dtype, x.shape) for x in tensors]
-            now = (snapshots.version(name), state, json.dumps(_settings(module), default=_plain))
-            known = self._known.setdefault(snapshots, {})
+            now = (snapshots.version(name), state, _settings(module, off))
             if name not in known or known[name][0] != now:
                 # The tensors are held so that no other takes their addresses.
-                known[name] = (now, tensors, fingerprint_of(module, isinstance(snapshots.rule(name), AdapterOff)))
+                known[name] = (now, tensors, fingerprint_of(module, off))
         return known[name][2]
 
 
@@ -118,8 +123,7 @@ def fingerprint_of(module: nn.Module, adapters_off: bool = False) -> bytes:
     """A hash of everything that a model computes with: class, configuration, weights and buffers with their names and
     types; adapters with their configuration and scales. adapters_off: what stands below the adapters, by the names it
     would have without them."""
-    settings = _settings(module, adapters_off)
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_plain).encode())
+    digest = hashlib.sha256(_settings(module, adapters_off).encode())
     for name, x in sorted(_tensors(module, adapters_off).items()):
         digest.update(f"\n{name} {x.dtype} {list(x.shape)}\n".encode())
         digest.update(x.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
@@ -140,16 +144,17 @@ def _tensors(module: nn.Module, adapters_off: bool) -> dict[str, Tensor]:
     return below
 
 
-def _settings(module: nn.Module, adapters_off: bool = False) -> dict[str, Any]:
+def _settings(module: nn.Module, adapters_off: bool) -> str:
+    """Everything but tensors, as JSON."""
     inner = unwrapped(module)
-    config = inner.config.to_dict()
-    told = {"class": type(inner).__name__, "config": {k: x for k, x in config.items() if k != "_name_or_path"}}
-    if adapters_off or not hasattr(module, "peft_config"):
-        return told
-    adapters: Mapping[str, Any] = module.peft_config  # type: ignore[assignment]
-    scales = [getattr(m, "scaling", None) for m in inner.modules() if hasattr(m, "adapter_layer_names")]
-    active = getattr(module, "active_adapters", None)
-    return {**told, "adapters": {k: x.to_dict() for k, x in adapters.items()}, "scales": scales, "active": active}
+    config = {k: x for k, x in inner.config.to_dict().items() if k not in _TOLD_ELSEWHERE}
+    told: dict[str, Any] = {"class": type(inner).__name__, "config": config}
+    if not adapters_off and hasattr(module, "peft_config"):
+        configs: Mapping[str, Any] = module.peft_config  # type: ignore[assignment]
+        told["adapters"] = {k: {**x.to_dict(), "base_model_name_or_path": None} for k, x in configs.items()}
+        told["active"] = getattr(module, "active_adapters", None)
+        told["scales"] = [m.scaling for m in inner.modules() if isinstance(getattr(m, "scaling", None), dict)]
+    return json.dumps(told, sort_keys=True, default=_plain)
 
 
 def _plain(x: object) -> object:
@@ -175,7 +180,7 @@ class _Store:
                 found += base.execute(f"SELECT key, value FROM logprobs WHERE key IN ({marks})", part)
             return found
 
-        if not keys or not self.path.exists():
+        if not keys:
             return {}
         none: list[tuple[bytes, bytes]] = []
         values = {k: _unpacked(k, x) for k, x in self._tried(ask, none)}
