@@ -69,7 +69,8 @@ def _told(arm: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _seconds(result: Mapping[str, Any]) -> float:
-    return result["median"]["step"] if "median" in result else result["seconds"]
+    """What a sweep compares: the shortest step, or the shortest sampling."""
+    return result["least"] if "least" in result else result["seconds"]
 
 
 def _swept(

@@ -33,7 +33,7 @@ def arm(settings: Mapping[str, Any]) -> dict[str, Any]:
         return told
     if {first["completions/min_length"], first["completions/max_length"]} != {settings["tokens"]}:
         raise RuntimeError(f"Every response should have {settings['tokens']} tokens.")
-    return {"median": _named(stages.median()), "laps": stages.laps, **told}
+    return {"median": _named(stages.median()), "least": stages.least(), "laps": stages.laps, **told}
 
 
 def _recipe(settings: Mapping[str, Any], stages: task.Stages) -> Any:

@@ -142,6 +142,10 @@ class Stages:
         kept: list[dict[str, float]] = sorted(self.laps[skip:], key=lambda lap: lap["step"])
         return kept[(len(kept) - 1) // 2]
 
+    def least(self, skip: int = WARM) -> float:
+        """Seconds of the shortest lap after the first ``skip``."""
+        return min(lap["step"] for lap in self.laps[skip:])
+
     def _charge(self) -> None:
         now = time.perf_counter()
         self.seconds[self._open[-1]] = self.seconds.get(self._open[-1], 0.0) + now - self._since
