@@ -62,9 +62,9 @@ def held_out_loss(model: Any, reference: Any, pairs: Sequence[Mapping[str, str]]
 
 
 def ours(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """guerdon: ``training.offline`` and ``training.run``; settings.layout as in ``TextWorld``."""
+    """guerdon: ``training.offline`` and ``training.run``; settings.micro: pairs a forward pass."""
     from guerdon.batch import Pairs, Seed
-    from guerdon.training import Optim, Recorded, run
+    from guerdon.training import Micro, Optim, Recorded, run
     from guerdon.training.presets import offline
     from guerdon.worlds import Frozen, Snapshots
     from guerdon.worlds.text import TextWorld
@@ -95,6 +95,7 @@ def ours(settings: Mapping[str, Any]) -> dict[str, Any]:
             margin=SIMPO_MARGIN,
             optim=Optim(lr=RATE, clip=1.0),
             seed=Seed(settings["seed"]),
+            micro=Micro(rows=2 * settings["micro"]),
         )
         result = run(recipe)
     losses = [m["loss"] for m in result.history]

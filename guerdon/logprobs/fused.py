@@ -72,7 +72,9 @@ class _TokenLogprobs(torch.autograd.Function):
         second = None if hidden2 is None else (hidden2, weight2, bias2)
         # Sums over chunks are kept in the wide type and rounded once at the end.
         sums = [
-            torch.zeros(x.shape, dtype=norm.dtype, device=x.device) if needed else None
+            (torch.empty if len(hidden) else torch.zeros)(x.shape, dtype=norm.dtype, device=x.device)
+            if needed
+            else None
             for x, needed in zip((hidden, weight, bias), ctx.needs_input_grad[:3], strict=True)
         ]
         to_hidden, to_weight, to_bias = sums
@@ -95,12 +97,14 @@ class _TokenLogprobs(torch.autograd.Function):
                         slope *= 1 - (z / plan.after).square()
                     if plan.before * plan.after != 1.0:
                         slope *= plan.before * plan.after
+                    # The first to come overwrites what the memory held; zeros would cost a sweep of their own.
                     if to_hidden is not None:
-                        to_hidden[tokens] += slope @ head.to(norm.dtype)
+                        share = slope @ head.to(norm.dtype)
+                        to_hidden[tokens] = share + to_hidden[tokens] if words.start else share
                     if to_weight is not None:
-                        to_weight[words].addmm_(slope.T, rows)
+                        to_weight[words].addmm_(slope.T, rows, beta=float(tokens.start > 0))
                     if to_bias is not None:
-                        to_bias[words] += slope.sum(0)
+                        to_bias[words] = slope.sum(0) + (to_bias[words] if tokens.start else 0)
         hidden_grad, weight_grad, bias_grad = (
             None if total is None else total.to(x.dtype) for total, x in zip(sums, (hidden, weight, bias), strict=True)
         )

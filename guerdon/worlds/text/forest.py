@@ -1,9 +1,11 @@
 """Hidden states of packed rows through the modules of a Llama-shaped model: linear maps see tokens alone, attention
-sees tiles, and the last layer is finished only where a state is read.
+sees segments, and the last layer is finished only where a state is read.
 
 It is used only where ``heads.find_head`` finds it equal to the model itself, which is its slow twin.
 """
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from guerdon.worlds.text.llama import SHAPED, turned
-from guerdon.worlds.text.packs import Pack, Tile
+from guerdon.worlds.text.packs import Pack, Segment
+from guerdon.worlds.text.rms import normed
+from guerdon.worlds.text.tiles import Asked, tiles
 
 
 def supported(body: Any) -> bool:
@@ -21,57 +25,93 @@ def supported(body: Any) -> bool:
     if type(body).__name__ not in SHAPED or config is None:
         return False
     kinds = set(getattr(config, "layer_types", None) or ())
-    quiet = not getattr(config, "attention_dropout", 0.0) and not any(
-        getattr(m, "gradient_checkpointing", False) for m in body.layers
-    )
-    return kinds <= {"full_attention"} and quiet
+    checkpointed = any(getattr(layer, "gradient_checkpointing", False) for layer in body.layers)
+    return kinds <= {"full_attention"} and not getattr(config, "attention_dropout", 0.0) and not checkpointed
 
 
 def states(body: Any, pack: Pack, read: Tensor) -> Tensor:
     """Last hidden states [m,D] of the tokens with the flat numbers ``read`` [m], repeats allowed. Carries gradient.
 
-    body: a backbone that is ``supported``. The last layer is finished for the tokens read alone.
+    body: a backbone that is ``supported``.
     """
     x = body.embed_tokens(pack.ids)
     cos, sin = body.rotary_emb(x, pack.position[None])
     cos, sin = cos[0, :, None], sin[0, :, None]
     needed, back = torch.unique(read, return_inverse=True)
-    everywhere = torch.arange(len(x), device=x.device)
-    layers = list(body.layers)
-    for i, layer in enumerate(layers):
-        over = i + 1 == len(layers)
-        asked, tiles = (needed, _covering(pack, needed)) if over else (everywhere, pack.tiles)
+    whole = [(s, s.start) for s in pack.segments]
+    for i, layer in enumerate(body.layers):
         attention = layer.self_attn
         size = attention.head_dim
-        normed = layer.input_layernorm(x)
-        k = turned(attention.k_proj(normed).view(len(x), -1, size), cos, sin)
-        v = attention.v_proj(normed).view(len(x), -1, size)
-        if over:
-            x, normed, cos, sin = x[asked], normed[asked], cos[asked], sin[asked]
-        q = turned(attention.q_proj(normed).view(len(x), -1, size), cos, sin)
-        x = x + attention.o_proj(_attend(q, k, v, asked, len(everywhere), tiles, attention.scaling).flatten(1))
-        x = x + layer.mlp(layer.post_attention_layernorm(x))
-    return body.norm(x)[back]
+        y = normed(layer.input_layernorm, x)
+        k = turned(attention.k_proj(y).view(len(x), -1, size), cos, sin)
+        v = attention.v_proj(y).view(len(x), -1, size)
+        asked = whole
+        if i + 1 == len(body.layers):
+            asked = _reaching(pack.segments, needed.tolist())
+            at = torch.cat([torch.arange(first, s.stop, device=x.device) for s, first in asked])
+            x, y, cos, sin = x[at], y[at], cos[at], sin[at]
+            needed = torch.searchsorted(at, needed)
+        q = turned(attention.q_proj(y).view(len(x), -1, size), cos, sin)
+        look = _by_segments if x.device.type == "cpu" else _by_tiles
+        x = _plus(x, attention.o_proj(look(q, k, v, pack.segments, asked, attention.scaling).flatten(1)))
+        x = _plus(x, layer.mlp(normed(layer.post_attention_layernorm, x)))
+    return body.norm(x[needed])[back]
 
 
-def _covering(pack: Pack, needed: Tensor) -> tuple[Tile, ...]:
-    """The final tiles where they hold every needed token as a query, else all tiles."""
-    held = torch.zeros(len(pack.ids), dtype=torch.bool, device=needed.device)
-    for tile in pack.final:
-        held[tile.queries[tile.real]] = True
-    return pack.final if bool(held[needed].all()) else pack.tiles
+def _plus(x: Tensor, y: Tensor) -> Tensor:
+    """x + y; in place where no gradient needs x, for new memory costs as much as the sum that is written to it."""
+    return x + y if torch.is_grad_enabled() or x.dtype != y.dtype else x.add_(y)
 
 
-def _attend(
-    q: Tensor, k: Tensor, v: Tensor, asked: Tensor, total: int, tiles: tuple[Tile, ...], scale: float
+def _reaching(segments: Sequence[Segment], needed: Sequence[int]) -> list[Asked]:
+    """The segments with needed tokens (sorted), each from the first one on."""
+    out = []
+    for s in segments:
+        i = bisect_left(needed, s.start)
+        if i < len(needed) and needed[i] < s.stop:
+            out.append((s, needed[i]))
+    return out
+
+
+def _by_segments(
+    q: Tensor, k: Tensor, v: Tensor, segments: Sequence[Segment], asked: Sequence[Asked], scale: float
 ) -> Tensor:
-    """[n,heads,D]: what the tokens ``asked`` [n], whose queries q holds, see of all ``total`` tokens' keys."""
-    number = torch.zeros(total, dtype=torch.int64, device=asked.device)
-    number[asked] = torch.arange(len(asked), device=asked.device)
-    kept = torch.zeros(total, dtype=torch.bool, device=asked.device)
-    kept[asked] = True
+    """[n,heads,D]: what the asked tokens, whose queries q [n,heads,D] holds in their order, see. A call a segment: no
+    token is padding, and a call costs a CPU nothing beside its products."""
+    sizes = [s.stop - s.start for s in segments]
+    number = {s.start: i for i, s in enumerate(segments)}
+    keys, values = k.split(sizes), v.split(sizes)
+    most = max((s.before + s.stop - s.start for s, _ in asked), default=0)
+    mask = torch.full((most, most), -torch.inf, dtype=q.dtype, device=q.device).triu_(1)
+    out = []
+    queries = q.split([s.stop - first for s, first in asked])
+    for s, query in zip((s for s, _ in asked), queries, strict=True):
+        own, seen, n = number[s.start], s.before + s.stop - s.start, len(query)
+        both = [(x[number[s.trunk]], x[own]) if s.before else (x[own],) for x in (keys, values)]
+        key, value = (torch.cat(x) if len(x) > 1 else x[0] for x in both)
+        out.append(
+            F.scaled_dot_product_attention(
+                query.transpose(0, 1)[None],
+                key.transpose(0, 1)[None],
+                value.transpose(0, 1)[None],
+                None if n in (1, seen) else mask[seen - n : seen, :seen],
+                is_causal=n == seen > 1,
+                scale=scale,
+                enable_gqa=q.shape[1] != k.shape[1],
+            )[0].transpose(0, 1)
+        )
+    return torch.cat(out)
+
+
+def _by_tiles(
+    q: Tensor, k: Tensor, v: Tensor, segments: Sequence[Segment], asked: Sequence[Asked], scale: float
+) -> Tensor:
+    """What ``_by_segments`` gives, in a few calls for segments of similar length."""
+    at = torch.cat([torch.arange(first, s.stop, device=q.device) for s, first in asked])
+    number = torch.zeros(len(k), dtype=torch.int64, device=q.device)
+    number[at] = torch.arange(len(at), device=q.device)
     parts, places = [], []
-    for tile in tiles:
+    for tile in tiles(asked, q.device):
         mask = tile.mask(q.dtype)
         seen = F.scaled_dot_product_attention(
             _heads(q, number[tile.queries]),
@@ -82,12 +122,10 @@ def _attend(
             scale=scale,
             enable_gqa=q.shape[1] != k.shape[1],
         )
-        real = tile.real & kept[tile.queries]
-        parts.append(seen.transpose(1, 2)[real])
-        places.append(number[tile.queries[real]])
-    place = torch.cat(places)
-    order = torch.empty_like(place)
-    order[place] = torch.arange(len(place), device=place.device)
+        parts.append(seen.transpose(1, 2)[tile.real])
+        places.append(number[tile.queries[tile.real]])
+    order = torch.empty_like(at)
+    order[torch.cat(places)] = torch.arange(len(at), device=q.device)
     return torch.cat(parts).index_select(0, order)
 
 

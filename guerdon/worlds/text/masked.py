@@ -64,9 +64,8 @@ def states(body: Any, pack: Pack, read: Tensor) -> Tensor:
 def _seen(pack: Pack) -> Tensor:
     """bool [M,M]: whether token i sees token j."""
     seen = torch.zeros(len(pack.ids), len(pack.ids), dtype=torch.bool, device=pack.ids.device)
-    for tile in pack.tiles:
-        wide, deep = (torch.arange(x.shape[1], device=x.device) for x in (tile.queries, tile.keys))
-        last = wide if tile.offset is None else tile.offset[:, None] + wide
-        b, w, k = ((deep <= last[..., None]) & tile.real[..., None]).nonzero(as_tuple=True)
-        seen[tile.queries[b, w], tile.keys[b, k]] = True
+    for s in pack.segments:
+        own = slice(s.start, s.stop)
+        seen[own, own] = torch.ones(s.stop - s.start, s.stop - s.start, dtype=torch.bool, device=seen.device).tril()
+        seen[own, s.trunk : s.trunk + s.before] = True
     return seen

@@ -15,66 +15,37 @@ from torch import Tensor
 from guerdon.batch import TokenRows
 from guerdon.errors import GuerdonError
 
-_WIDER, _SLACK = 1.5, 8
-"""A tile takes segments up to this much longer than its shortest: padding costs work, a tile more costs calls."""
-
 
 @dataclass(frozen=True)
-class Tile:
-    """B segments of similar length side by side, as attention sees them: what queries, and what they may see.
+class Segment:
+    """A trunk or a branch: the flat tokens [start, stop), behind ``before`` trunk tokens from ``trunk`` on (none for a
+    trunk itself, whose ``trunk`` is its own start)."""
 
-    queries: int64 [B,W], flat numbers of tokens, left; real bool [B,W], False on padding (which repeats some token).
-    keys: int64 [B,K], flat numbers; query w of segment b sees the first ``offset[b] + w + 1``. offset: int64 [B], or
-    None where queries and keys are the same tokens.
-    """
-
-    queries: Tensor
-    real: Tensor
-    keys: Tensor
-    offset: Tensor | None
-
-    def mask(self, dtype: torch.dtype) -> Tensor | None:
-        """[B,1,W,K], 0 where a query may look and −inf elsewhere; None where each sees what stands before it."""
-        if self.offset is None:
-            return None
-        device = self.keys.device
-        seen = self.offset[:, None] + torch.arange(1, self.queries.shape[1] + 1, device=device)
-        hidden = torch.arange(self.keys.shape[1], device=device) >= seen[..., None]
-        return torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, -torch.inf)[:, None]
+    start: int
+    stop: int
+    trunk: int
+    before: int = 0
 
 
 @dataclass(frozen=True)
 class Pack:
     """M tokens of some rows, trunks before branches.
 
-    ids, position: int64 [M]. tiles: they hold every token once as a query. final: tiles whose queries are at least the
-    tokens whose states predict a chosen one. labels: int64 [m], the chosen tokens; read: int64 [m], the flat number of
-    the token whose state predicts each; own: int64 [m], that of the label itself; place: int64 [m], where each stands
-    in the [N·L] of the rows; row: int64 [m]; last: bool [m], whether it is its row's last token.
+    ids, position: int64 [M]. segments: they cover the tokens in order. labels: int64 [m], the chosen tokens; read:
+    int64 [m], the flat number of the token whose state predicts each; own: int64 [m], that of the label itself; place:
+    int64 [m], where each stands in the [N·L] of the rows; row: int64 [m]; last: bool [m], whether it is its row's last
+    token.
     """
 
     ids: Tensor
     position: Tensor
-    tiles: tuple[Tile, ...]
-    final: tuple[Tile, ...]
+    segments: tuple[Segment, ...]
     labels: Tensor
     read: Tensor
     own: Tensor
     place: Tensor
     row: Tensor
     last: Tensor
-
-
-@dataclass(frozen=True)
-class _Segment:
-    """A trunk or a branch: the flat numbers of its tokens [start, start + size), behind a trunk of ``before`` tokens
-    from ``trunk`` on (0 for a trunk itself), and the first of its tokens that predicts something."""
-
-    start: int
-    size: int
-    trunk: int
-    before: int
-    needed: int
 
 
 @dataclass(frozen=True)
@@ -152,16 +123,16 @@ class _Flat:
     def pack(self, trees: Sequence[_Tree]) -> Pack:
         """The forest of these trees."""
         cuts = [(t.rows[0], 0, t.shared) for t in trees]
-        segments: list[_Segment] = []
+        segments: list[Segment] = []
         begin = 0
-        for i, _, size in cuts:
-            segments.append(_Segment(begin, size, begin, 0, min(self.prompt[i], size) - 1))
+        for _, _, size in cuts:
+            segments.append(Segment(begin, begin + size, begin))
             begin += size
         for tree, trunk in zip(trees, list(segments), strict=True):
             for i in tree.rows if len(tree.rows) > 1 else ():
                 size = self.length[i] - tree.shared
                 cuts.append((i, tree.shared, self.length[i]))
-                segments.append(_Segment(begin, size, trunk.start, trunk.size, 0))
+                segments.append(Segment(begin, begin + size, trunk.start, tree.shared))
                 begin += size
         source = self._tokens(cuts)
         number = torch.arange(len(source), device=self.device)
@@ -176,8 +147,7 @@ class _Flat:
         return Pack(
             self.ids[source],
             self.at[source],
-            self._tiles(segments, whole=True),
-            self._tiles(segments, whole=False),
+            tuple(segments),
             self.ids[at],
             before[own],
             own,
@@ -192,37 +162,6 @@ class _Flat:
         size = torch.tensor([b - a for _, a, b in cuts], device=self.device)
         offset = torch.arange(int(size.sum()), device=self.device) - (size.cumsum(0) - size).repeat_interleave(size)
         return begin.repeat_interleave(size) + offset
-
-    def _tiles(self, segments: Sequence[_Segment], whole: bool) -> tuple[Tile, ...]:
-        """Tiles of segments of similar length. whole: every token asks; else only those from ``needed`` on."""
-
-        def asked(s: _Segment) -> int:
-            return s.size if whole else s.size - s.needed
-
-        out: list[Tile] = []
-        part: list[_Segment] = []
-        for s in sorted(segments, key=lambda s: (s.before > 0, asked(s), s.before)):
-            if part and ((s.before > 0) != (part[0].before > 0) or asked(s) > _WIDER * asked(part[0]) + _SLACK):
-                out.append(self._tile(part, whole))
-                part = []
-            part.append(s)
-        return (*out, self._tile(part, whole))
-
-    def _tile(self, part: Sequence[_Segment], whole: bool) -> Tile:
-        start, size, trunk, before, needed = (
-            torch.tensor(x, device=self.device)[:, None]
-            for x in zip(*((s.start, s.size, s.trunk, s.before, s.needed) for s in part), strict=True)
-        )
-        first = torch.zeros_like(needed) if whole else needed
-        asked = size - first
-        wide = torch.arange(int(asked.max()), device=self.device)
-        real = wide < asked
-        queries = torch.where(real, start + first + wide, start)
-        deep = torch.arange(int((before + size).max()), device=self.device)
-        keys = torch.where(deep < before, trunk + deep, start + (deep - before))
-        keys = torch.where(deep < before + size, keys, start)
-        same = whole and not bool(before.any())
-        return Tile(queries, real, keys, None if same else (before + first).squeeze(1))
 
 
 def _budgeted(trees: Sequence[_Tree], max_tokens: int) -> Iterator[list[_Tree]]:
