@@ -1,0 +1,125 @@
+"""DPO on real pairs beside TRL's DPOTrainer: the same loss curve on the same batches, then each as fast as it can."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks import arms
+from benchmarks.page import Ratio, Section, table
+
+TITLE = "DPO beside TRL"
+
+SWEEP_PAIRS, FREE_PAIRS, SAME_PAIRS, HELD_OUT, BATCH = 48, 384, 192, 128, 16
+
+TRL_SETTINGS: tuple[dict[str, Any], ...] = (
+    {"micro": 1, "grouped": False, "precompute": True, "bf16": False, "threads": 2},
+    {"micro": 1, "grouped": True, "precompute": True, "bf16": False, "threads": 2},
+    {"micro": 4, "grouped": True, "precompute": True, "bf16": False, "threads": 2},
+    {"micro": 16, "grouped": True, "precompute": True, "bf16": False, "threads": 2},
+    {"micro": 1, "grouped": True, "precompute": True, "bf16": True, "threads": 2},
+    {"micro": 1, "grouped": True, "precompute": False, "bf16": False, "threads": 2},
+    {"micro": 1, "grouped": True, "precompute": True, "bf16": False, "threads": 1},
+)
+OUR_SETTINGS: tuple[dict[str, Any], ...] = (
+    {"micro": 2, "threads": 2},
+    {"micro": 4, "threads": 2},
+    {"micro": 16, "threads": 2},
+    {"micro": 4, "threads": 1},
+)
+
+
+def run() -> dict[str, Any]:
+    """Sweeps, the free-order arms at their best settings, the same-batches arms."""
+    plain = {"method": "dpo", "batch": BATCH, "seed": 0, "order": None, "held_out": 0}
+    sweeps = {
+        "trl": [_tried("trl", {**plain, **s, "pairs": SWEEP_PAIRS}, s) for s in TRL_SETTINGS],
+        "ours": [_tried("ours", {**plain, **s, "pairs": SWEEP_PAIRS}, s) for s in OUR_SETTINGS],
+    }
+    best = {arm: max(tried, key=lambda t: t["pairs_a_second"])["settings"] for arm, tried in sweeps.items()}
+    free = {
+        arm: _arm(arm, {**plain, **best[arm], "pairs": FREE_PAIRS, "held_out": HELD_OUT}) for arm in ("trl", "ours")
+    }
+    order = list(range(SAME_PAIRS))
+    random.Random(0).shuffle(order)
+    batches = [order[i : i + BATCH] for i in range(0, SAME_PAIRS, BATCH)]
+    same = {
+        arm: _arm(arm, {**plain, **best[arm], "pairs": SAME_PAIRS, "held_out": HELD_OUT, "order": batches})
+        for arm in ("trl", "ours")
+    }
+    return {"sweeps": sweeps, "best": best, "free": free, "same": same}
+
+
+def _arm(arm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {k: v for k, v in settings.items() if k != "order"}
+    print(f"  {arm} {shown}", flush=True)
+    return arms.fresh(f"benchmarks.alignment:{arm}", settings, threads=settings["threads"])
+
+
+def _tried(arm: str, settings: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
+    got = _arm(arm, settings)
+    return {"settings": dict(shown), **{k: got[k] for k in ("pairs_a_second", "memory_mb")}}
+
+
+def page(result: Mapping[str, Any]) -> Section:
+    """Text, tables and ratios."""
+    free, same = result["free"], result["same"]
+    apart = max(abs(a - b) for a, b in zip(same["ours"]["losses"], same["trl"]["losses"], strict=True))
+    head = ("arm", "pairs a second", "seconds", "peak MB", "held-out loss")
+    keys = ("pairs_a_second", "seconds", "memory_mb", "held_out_loss")
+    names = {"trl": "TRL", "ours": "guerdon"}
+    text = f"""
+A Llama of 5.3 M parameters (4 layers, width 256, 8,192 tokens, tied embeddings) on pairs of hh_rlhf (harmless), rows of
+at most 512 tokens, {BATCH} pairs an update, AdamW, float32. Time runs from texts to the last update: tokenising, the
+reference's log-probs and the updates; memory is the peak above what was held after import and model load.
+
+**Free order**, {FREE_PAIRS} pairs, each arm at the fastest of its settings below. guerdon draws batches at random and
+packs them; TRL may group pairs of similar length.
+
+{table(head, [[names[a], *(free[a][k] for k in keys)] for a in ("trl", "ours")])}
+
+**The same batches in the same order**, {SAME_PAIRS} pairs: the two loss curves differ by at most {apart:.1e}.
+
+{table(head, [[names[a], *(same[a][k] for k in keys)] for a in ("trl", "ours")])}
+
+What was tried ({SWEEP_PAIRS} pairs each; micro: pairs a forward pass):
+
+{_sweep(result, "trl", names)}
+
+{_sweep(result, "ours", names)}
+"""
+    fast = free["ours"]["pairs_a_second"] / free["trl"]["pairs_a_second"]
+    return Section(
+        text,
+        (
+            Ratio("free order: pairs a second, guerdon / TRL", fast, 4.0),
+            Ratio(
+                "free order: peak memory, guerdon / TRL",
+                free["ours"]["memory_mb"] / free["trl"]["memory_mb"],
+                0.6,
+                False,
+            ),
+            Ratio(
+                "free order: held-out loss, guerdon − TRL",
+                free["ours"]["held_out_loss"] - free["trl"]["held_out_loss"],
+                0.02,
+                False,
+            ),
+            Ratio("same batches: largest difference of the loss curves", apart, 1e-3, False),
+        ),
+    )
+
+
+def _sweep(result: Mapping[str, Any], arm: str, names: Mapping[str, str]) -> str:
+    tried = result["sweeps"][arm]
+    keys = list(tried[0]["settings"])
+    best = result["best"][arm]
+    rows = [
+        [
+            names[arm] + (" (taken)" if t["settings"] == best else ""),
+            *(str(t["settings"][k]) for k in keys),
+            t["pairs_a_second"],
+            t["memory_mb"],
+        ]
+        for t in tried
+    ]
+    return table(("arm", *keys, "pairs a second", "peak MB"), rows)
