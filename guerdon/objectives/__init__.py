@@ -21,6 +21,7 @@ from guerdon.objectives.policy import clipped, entropy_bonus, kl_penalty, reinfo
 from guerdon.objectives.reductions import Reduction, sequence_mean, sequence_sum, token_mean
 from guerdon.objectives.scores import Score, head, log_ratio, mean_log_ratio, mean_logprob, scaled, weighted_log_ratio
 from guerdon.objectives.terms import Loss, Objective, Term
+from guerdon.objectives.unpaired import kto
 from guerdon.objectives.value import value_loss
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "ipo_mean",
     "ipo_sum",
     "kl_penalty",
+    "kto",
     "log_ratio",
     "logistic",
     "mean_log_ratio",

@@ -16,6 +16,7 @@ from guerdon.training.optim import Optim
 from guerdon.training.recipe import Build, Estimator, Every, Micro, Recipe, Rollout, Round, plain
 from guerdon.training.run import RunResult, run
 from guerdon.training.sources import Draw, Prompts, Recorded, Source
+from guerdon.training.unpaired import Unpaired, mismatched
 
 __all__ = [
     "BestKeeper",
@@ -39,6 +40,7 @@ __all__ = [
     "RunResult",
     "Source",
     "Trackers",
+    "Unpaired",
     "ValueHead",
     "Writer",
     "best_worst",
@@ -51,6 +53,7 @@ __all__ = [
     "latest",
     "load",
     "minibatches",
+    "mismatched",
     "plain",
     "row_reward",
     "run",

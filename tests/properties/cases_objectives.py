@@ -43,7 +43,12 @@ def example(old_apart: float = 0.8) -> Batch:
     return Batch(
         Steps(MASK, names, stats),
         pairs=pairs,
-        rows={"chosen": pairs.winner[:3]},
+        rows={
+            "chosen": pairs.winner[:3],
+            "desirable": torch.tensor([0, 3, 7]),
+            "undesirable": torch.tensor([2, 9]),
+            "mismatched": torch.tensor([1, 5, 6, 8]),
+        },
         advantages={"total": real(ROWS, STEPS, seed=11), "other": real(ROWS, STEPS, seed=14)},
         returns={"total": real(ROWS, STEPS, seed=12), "other": real(ROWS, STEPS, seed=15)},
         heads={"reward": real(ROWS, seed=13), "other": real(ROWS, seed=16)},
@@ -258,4 +263,12 @@ POLICY = [
     built(reduced(objectives.sequence_sum), effects={"scale": 3.0}, function=objectives.sequence_sum, degrees=IN_LOGP),
 ]
 
-CASES = [*PAIRWISE, *POLICY]
+UNPAIRED = [
+    built(
+        objectives.kto,
+        effects={"beta": 0.7, "desirable": 2.0, "undesirable": 0.5, "of": "guide", "to": "old"},
+        moves=PAIRED,
+    ),
+]
+
+CASES = [*PAIRWISE, *POLICY, *UNPAIRED]

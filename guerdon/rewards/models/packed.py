@@ -1,7 +1,6 @@
-"""Hidden states at the ends of rows, each prompt computed once for all its responses.
-
-On a CPU by ``trees``, elsewhere by ``worlds.text.forest``, whose few large calls suit a GPU. The slow twin of both is
-the backbone's own forward pass; ``packs_alike`` says where they may stand in for it.
+"""Hidden states at the ends of rows by ``worlds.text.forest``: no padding, each prompt computed once for all its
+responses, the last layer only where a state is read. The slow twin is the backbone's own forward pass; ``packs_alike``
+says where this may stand in for it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guerdon.rewards.models import trees
 from guerdon.worlds.text import Encoded, token_rows
 from guerdon.worlds.text.forest import states, supported
 from guerdon.worlds.text.heads import unwrapped
@@ -18,15 +16,31 @@ from guerdon.worlds.text.packs import packs
 
 _FIXED_ROTARY = ("default", "linear", "llama3")
 """Rotary tables that do not depend on how long the rows beside a row are."""
-_PACKS_AT_ONCE = 8
-"""Packs are cut from this many packs' worth of rows, so that what lies side by side is of similar length."""
+_PACKS_AT_ONCE = 32
+"""Packs are cut from about this many packs' worth of rows."""
+
+Parted = tuple[tuple[int, ...], tuple[int, ...]]
+"""Prompt and response of a row; no prompt only where the row has one token."""
 
 
 def last_states(backbone: Any, rows: Sequence[Encoded], tokens_at_once: int) -> Tensor:
-    """Last hidden states [N,D] of each row's last token, without gradient. No row may be empty."""
+    """Last hidden states [N,D] of each row's last token, by packs of at most ``tokens_at_once`` tokens (one row at
+    least). Carries gradient. N > 0, and no row may be empty."""
     body = unwrapped(backbone)
-    by = trees.last_states if body.device.type == "cpu" else by_packs
-    return by(body, rows, tokens_at_once)
+    parts = [_parted(r) for r in rows]
+    found, number = [], []
+    alone = [i for i, (before, _) in enumerate(parts) if not before]
+    if alone:  # rows of one token, which nothing stands before
+        ids = torch.tensor([parts[i][1] for i in alone], device=body.device)
+        found.append(body(input_ids=ids, use_cache=False).last_hidden_state[:, -1])
+        number.append(torch.tensor(alone, device=body.device))
+    for chunk in _neighbours(parts, _PACKS_AT_ONCE * tokens_at_once):
+        block = token_rows([parts[i][0] for i in chunk], [parts[i][1] for i in chunk], device=body.device)
+        at = torch.tensor(chunk, device=body.device)
+        for pack in packs(block, tokens_at_once):
+            found.append(states(body, pack, pack.own[pack.last]))
+            number.append(at[pack.row[pack.last]])
+    return torch.cat(found)[torch.argsort(torch.cat(number))]
 
 
 @torch.no_grad()
@@ -49,24 +63,23 @@ def packs_alike(backbone: Any) -> bool:
     return torch.allclose(quick.float(), torch.stack(slow).float(), rtol=rounding, atol=rounding)
 
 
-@torch.no_grad()
-def by_packs(body: Any, rows: Sequence[Encoded], tokens_at_once: int) -> Tensor:
-    """``last_states`` by packs of at most ``tokens_at_once`` tokens (one prompt's rows at least)."""
-    out = torch.empty(len(rows), body.config.hidden_size, device=body.device, dtype=body.dtype)
-    parts = [_parted(r) for r in rows]
-    alone = [i for i, (before, _) in enumerate(parts) if not before]
-    if alone:  # rows of one token, which nothing stands before
-        ids = torch.tensor([parts[i][1] for i in alone], device=body.device)
-        out[alone] = body(input_ids=ids, use_cache=False).last_hidden_state[:, -1]
-    for chunk in _neighbours(parts, _PACKS_AT_ONCE * tokens_at_once):
-        block = token_rows([parts[i][0] for i in chunk], [parts[i][1] for i in chunk], device=body.device)
-        at = torch.tensor(chunk, device=body.device)
-        for pack in packs(block, tokens_at_once):
-            out[at[pack.row[pack.last]]] = states(body, pack, pack.own[pack.last])
-    return out
+def passes(pairs: Sequence[tuple[Encoded, Encoded]], tokens_at_once: int) -> Iterator[list[int]]:
+    """Numbers of pairs in passes of at most ``tokens_at_once`` packed tokens (one pair at least), in their order; a
+    prompt that both sides have counts once."""
+    part: list[int] = []
+    tokens = 0
+    for i, (a, b) in enumerate(pairs):
+        size = len(a) + len(b) - (len(a.prompt) if a.prompt == b.prompt else 0)
+        if part and tokens + size > tokens_at_once:
+            yield part
+            part, tokens = [], 0
+        part.append(i)
+        tokens += size
+    if part:
+        yield part
 
 
-def _parted(row: Encoded) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _parted(row: Encoded) -> Parted:
     """Prompt and response; where one is empty, all but the last token and the last."""
     if row.prompt and row.response:
         return row.prompt, row.response
@@ -74,15 +87,16 @@ def _parted(row: Encoded) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return whole[:-1], whole[-1:]
 
 
-def _neighbours(parts: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], tokens: int) -> Iterator[list[int]]:
-    """Numbers of rows of two tokens or more by the length of their prompt, equal prompts together, in chunks of at most
-    ``tokens`` padded tokens (one row at least)."""
+def _neighbours(parts: Sequence[Parted], tokens: int) -> Iterator[list[int]]:
+    """Numbers of rows of two tokens or more by the length of their prompt, in chunks of at most ``tokens`` padded
+    tokens (one prompt's rows at least, so that no prompt is computed twice)."""
     chosen = [i for i, (before, _) in enumerate(parts) if before]
     chunk: list[int] = []
     widest = 0
     for i in sorted(chosen, key=lambda i: (len(parts[i][0]), parts[i][0], len(parts[i][1]))):
         size = len(parts[i][0]) + len(parts[i][1])
-        if chunk and max(widest, size) * (len(chunk) + 1) > tokens:
+        new = chunk and parts[chunk[-1]][0] != parts[i][0]
+        if new and max(widest, size) * (len(chunk) + 1) > tokens:
             yield chunk
             chunk, widest = [], 0
         chunk.append(i)

@@ -161,21 +161,25 @@ class ScalarRewardModel(nn.Module):
         pairs = zip(prompts, responses, strict=True)
         return [self.encode(p, r, f"row {i}", known) for i, (p, r) in enumerate(pairs)]
 
+    def packed_scores(self, rows: Sequence[Encoded], tokens_at_once: int | None = None) -> Tensor:
+        """``forward`` by ``packed.last_states``: scores float32 [N,K] that carry gradient, N > 0, only where ``packs``
+        is true."""
+        return self.head(last_states(self.backbone, rows, tokens_at_once or default_budget(self.device)))
+
     @torch.no_grad()
     def score_encoded(self, rows: Sequence[Encoded], tokens_at_once: int | None = None) -> Tensor:
         """Scores [N,K] on the CPU without gradient; equal to 1e-4 for any budget and in any company.
 
-        Where the backbone is known to allow it, each prompt is computed once for all its responses, without padding,
-        and the last layer only where a score is read (``packed``); its slow twin is ``score_plainly``. tokens_at_once:
-        how many tokens a forward pass takes, by default what keeps a CPU's caches warm, or a GPU busy.
+        Where the backbone is known to allow it, by ``packed_scores``: each prompt is computed once for all its
+        responses, without padding, and the last layer only where a score is read; its slow twin is ``score_plainly``.
+        tokens_at_once: how many tokens a forward pass takes, by default what keeps a CPU's caches warm, or a GPU busy.
         """
         if empty := [i for i, r in enumerate(rows) if len(r) == 0]:
             raise GuerdonError(f"Row {empty[0]} holds no token to score.")
         with _in_eval(self):
             if not rows or not self._packs():
                 return self.score_plainly(rows, tokens_at_once)
-            ends = last_states(self.backbone, rows, tokens_at_once or default_budget(self.device))
-            return self.head(ends).cpu()
+            return self.packed_scores(rows, tokens_at_once).cpu()
 
     @torch.no_grad()
     def score_plainly(self, rows: Sequence[Encoded], tokens_at_once: int | None = None) -> Tensor:
