@@ -31,18 +31,23 @@ def gradient(recipe: Recipe, objective: Objective, batch: Batch, samples: Sample
     every rank, where a loss is not finite on one.
     """
     micro = parts_of(recipe, batch)
+    held: Batch | None = None
     denominators = objective.denominators([batch])
     stats: Mapping[str, Mapping[str, Tensor]] = {t.name: {} for t in objective.terms}
     if objective.coupled:
 
         def coupled() -> Mapping[str, Mapping[str, Tensor]]:
+            nonlocal held
+            if len(micro) == 1:  # its one forward pass serves the loss too
+                held = evidence.live(recipe, objective, micro[0], samples, seed)
+                return objective.couple([held])
             with torch.no_grad():
                 return objective.couple([evidence.live(recipe, objective, m, samples, seed) for m in micro])
 
         stats = distributed.added(distributed.together(coupled))
     value, sums = 0.0, Sums()
     for share, more in distributed.together(
-        lambda: _backward(recipe, objective, micro, samples, denominators, stats, seed)
+        lambda: _backward(recipe, objective, micro, held, samples, denominators, stats, seed)
     ):
         value += share
         add(sums, more)
@@ -53,15 +58,17 @@ def _backward(
     recipe: Recipe,
     objective: Objective,
     micro: Sequence[Batch],
+    held: Batch | None,
     samples: Samples,
     denominators: Mapping[str, Tensor],
     stats: Mapping[str, Mapping[str, Tensor]],
     seed: Seed,
 ) -> tuple[float, Sums]:
-    """Forward and backward of this rank's micro-batches; its share of the value and of the metric sums."""
+    """Forward and backward of this rank's micro-batches; its share of the value and of the metric sums. held: the only
+    micro-batch, where its forward pass was made before."""
     value, sums = 0.0, Sums()
     for m in micro:
-        whole = evidence.live(recipe, objective, m, samples, seed)
+        whole = evidence.live(recipe, objective, m, samples, seed) if held is None else held
         loss = objective.loss(whole, denominators, stats)
         share = float(loss.value.detach())
         if not math.isfinite(share):
