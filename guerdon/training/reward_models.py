@@ -1,18 +1,17 @@
 """Fitting reward models on comparisons: heads on frozen vectors, and scalar models on any backbone.
 
-The likelihood is ``guerdon.preferences.bradley_terry``; every loss is a weighted sum over one stated denominator.
+The loss of comparisons and its gradient are in ``guerdon.training.comparisons``.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from guerdon.batch import Preference, Seed
-from guerdon.errors import DataError, GuerdonError
-from guerdon.preferences import bradley_terry
+from guerdon.errors import GuerdonError
 from guerdon.rewards.models import (
     Embedder,
     EmbeddingRewardModel,
@@ -22,64 +21,12 @@ from guerdon.rewards.models import (
     Scaling,
     features,
 )
+from guerdon.rewards.models.embeddings import default_budget
+from guerdon.training.comparisons import TextPairs, accumulate, encoded, pair_loss, reader
 from guerdon.training.resumable import Resumable
-from guerdon.worlds.text import Encoded, pad_rows
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 History = list[dict[str, float]]
-
-
-@dataclass(frozen=True)
-class TextPairs:
-    """P comparisons as texts: prompt, winner and loser a pair; preferred = P(winner ≻ loser), weight, margin [P];
-    source for messages."""
-
-    prompts: Sequence[Any]
-    winners: Sequence[str]
-    losers: Sequence[str]
-    preferred: Tensor
-    weight: Tensor
-    margin: Tensor
-    sources: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.prompts)
-
-    @staticmethod
-    def of(records: Sequence[Preference]) -> "TextPairs":
-        """Every comparison of every record, the likelier side first. Raises DataError where there is none."""
-        rows = [
-            (r, c, (c.first, c.second) if c.p >= 0.5 else (c.second, c.first), f"{r.source or f'record {i}'}")
-            for i, r in enumerate(records)
-            for c in r.comparisons
-        ]
-        if not rows:
-            raise DataError("Comparisons were expected, but the records hold none; give chosen and rejected responses.")
-        return TextPairs(
-            [r.prompt for r, _, _, _ in rows],
-            [r.response_text(w) for r, _, (w, _), _ in rows],
-            [r.response_text(l) for r, _, (_, l), _ in rows],
-            torch.tensor([max(c.p, 1 - c.p) for _, c, _, _ in rows]),
-            torch.tensor([float(c.weight) for _, c, _, _ in rows]),
-            torch.tensor([float(c.margin or 0.0) for _, c, _, _ in rows]),
-            [s for _, _, _, s in rows],
-        )
-
-
-def pair_loss(
-    z_w: Tensor, z_l: Tensor, pairs_weight: Tensor, preferred: Tensor, margin: Tensor, smoothing: float
-) -> Tensor:
-    """Σ weight · Bradley–Terry / Σ weight for K members at once; z [P,K], weight [P,K], preferred and margin [P]."""
-    k = z_w.shape[1]
-    loss = bradley_terry(
-        z_w.flatten(),
-        z_l.flatten(),
-        preferred=preferred.repeat_interleave(k),
-        margin=margin.repeat_interleave(k),
-        smoothing=smoothing,
-    )
-    # Members are independent fits: each has its own denominator, and their losses add.
-    return ((loss.view(-1, k) * pairs_weight).sum(0) / pairs_weight.sum(0).clamp(min=1e-12)).sum()
 
 
 def member_weights(weight: Tensor, members: int, bootstrap: bool, seed: Seed) -> Tensor:
@@ -214,6 +161,7 @@ def fit_scalar_model(
     epochs: int = 2,
     lr: float = 1e-3,
     pairs_at_once: int = 32,
+    tokens_at_once: int | None = None,
     warmup: int = 10,
     weight_decay: float = 0.01,
     max_norm: float = 1.0,
@@ -227,14 +175,17 @@ def fit_scalar_model(
     """Fit backbone and heads by Bradley–Terry; changes and returns ``model``. Two epochs keep the scale calibrated
     (more overfit it).
 
-    AdamW, ``warmup`` steps up and then linearly to 0, gradient norm clipped at ``max_norm``. centre: weight of the mean
-    of (z_w + z_l)², which keeps scores near zero. Order and dropout come from ``seed`` alone. kept: where the fit keeps
-    itself; what stands there is gone on with, to the very weights of a fit that was never stopped. Raises DataError
-    naming the record whose response does not fit the context, GuerdonError where the loss is not finite.
+    AdamW on batches of pairs_at_once, ``warmup`` steps up and then linearly to 0, gradient norm clipped at
+    ``max_norm``. centre: weight of the mean of (z_w + z_l)², which keeps scores near zero. Order and dropout come from
+    ``seed`` alone. tokens_at_once: how many tokens a forward pass takes where rows can be packed, which bounds the
+    memory and changes only rounding; a model with dropout or another shape reads each batch whole and padded. kept:
+    where the fit keeps itself; what stands there is gone on with, to the very weights of a fit that was never stopped.
+    Raises DataError naming the record whose response does not fit the context, GuerdonError where the loss is not
+    finite.
     """
     seed = seed or Seed(0)
     pairs = TextPairs.of(records)
-    rows = [_encoded(model, pairs, i) for i in range(len(pairs))]
+    rows = encoded(model, pairs)
     weight = member_weights(pairs.weight, model.members, bootstrap, seed)
     total = epochs * -(-len(pairs) // pairs_at_once)
     named = {k: p for k, p in model.named_parameters() if p.requires_grad}
@@ -242,6 +193,7 @@ def fit_scalar_model(
     optimiser = torch.optim.AdamW(free, lr=lr, weight_decay=weight_decay)
     about = {"pairs": len(pairs), "steps": total, "lr": lr, "pairs_at_once": pairs_at_once}
     history: History = [] if kept is None else kept.restore(named, optimiser, about)
+    read = reader(model, tokens_at_once or default_budget(model.device))
     model.train()
     with torch.random.fork_rng(devices=[]):
         for epoch in range(epochs):
@@ -252,30 +204,15 @@ def fit_scalar_model(
                 torch.manual_seed(seed.child("dropout", step).integer(31))
                 for group in optimiser.param_groups:
                     group["lr"] = lr * min((step + 1) / max(1, warmup), 1.0) * (total - step) / total
-                z = model(pad_rows([row for side in (0, 1) for row in (rows[i][side] for i in batch)], model.tokenizer))
-                z_w, z_l = z[: len(batch)], z[len(batch) :]
-                at = batch.to(z.device)
-                w = weight.to(z.device)[at]
-                loss = pair_loss(
-                    z_w, z_l, w, pairs.preferred.to(z.device)[at], pairs.margin.to(z.device)[at], smoothing
-                )
-                whole = loss + centre * (w * (z_w + z_l).square()).sum() / w.sum().clamp(min=1e-12)
-                if not bool(torch.isfinite(whole)):
+                optimiser.zero_grad()
+                found = accumulate(read, rows, pairs, weight, batch.tolist(), smoothing, centre)
+                if not math.isfinite(found["whole"]):
                     raise GuerdonError(
                         f"The reward model's loss is not finite at step {step}; lower the learning rate {lr}."
                     )
-                optimiser.zero_grad()
-                whole.backward()
                 nn.utils.clip_grad_norm_(free, max_norm)
                 optimiser.step()
-                right = ((z_w > z_l).float() + 0.5 * (z_w == z_l).float()).detach()
-                history.append(
-                    {
-                        "step": float(step),
-                        "loss": loss.item() / model.members,
-                        "accuracy": right.sum().item() / right.numel(),
-                    }
-                )
+                history.append({"step": float(step), "loss": found["loss"], "accuracy": found["accuracy"]})
                 if progress is not None:
                     progress(step + 1, total, history[-1])
                 if kept is not None:
@@ -288,8 +225,3 @@ def pair_scores(model: Any, records: Sequence[Preference]) -> tuple[Tensor, Tens
     pairs = TextPairs.of(records)
     both = model.score_texts([*pairs.prompts, *pairs.prompts], [*pairs.winners, *pairs.losers])
     return both[: len(pairs)], both[len(pairs) :]
-
-
-def _encoded(model: ScalarRewardModel, pairs: TextPairs, i: int) -> tuple[Encoded, Encoded]:
-    prompt, source = pairs.prompts[i], pairs.sources[i]
-    return model.encode(prompt, pairs.winners[i], source), model.encode(prompt, pairs.losers[i], source)

@@ -10,9 +10,9 @@ import torch
 from guerdon.batch import Message, Samples, Seed
 from guerdon.errors import DataError, GuerdonError
 from guerdon.rewards import Context
-from guerdon.rewards.models import ModelReward, ScalarRewardModel, load_embedder, load_tokenizer, packed, trees
+from guerdon.rewards.models import ModelReward, ScalarRewardModel, load_embedder, load_tokenizer, packed
 from guerdon.rewards.models.batched import prepared
-from guerdon.worlds.text import Encoded, as_messages, encode
+from guerdon.worlds.text import Encoded, as_messages, encode, pad_rows
 
 Make = Callable[..., Path]
 PROMPTS = ["what is it", "who sat on the mat and why", "what is it", "how", "what is it", "how"]
@@ -116,19 +116,16 @@ def test_a_row_that_cannot_be_encoded_fails_alone(tiny_model: Make) -> None:
 @pytest.mark.parametrize("budget", [1, 7, 20, None])
 def test_shared_prompts_do_not_move_a_score(kind: str, budget: int | None, tiny_model: Make) -> None:
     model = ScalarRewardModel.from_pretrained(tiny_model(kind), members=2, seed=Seed(1))
-    assert model._packs()
+    assert model.packs()
     plain = model.score_plainly(ROWS)
     assert float(plain.std()) > 1e-2  # else nothing here could fail
     assert (model.score_encoded(ROWS, budget) - plain).abs().max() < 1e-5
-    with torch.no_grad():
-        packs = model.head(packed.by_packs(model.backbone, ROWS, budget or 64))
-    assert (packs - plain).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma", "gpt2", "bert"])
 def test_scores_equal_the_plain_twin_whatever_the_backbone(kind: str, tiny_model: Make) -> None:
     model = ScalarRewardModel.from_pretrained(tiny_model(kind), seed=Seed(1))
-    assert model._packs() == (kind == "llama")
+    assert model.packs() == (kind == "llama")
     rows = model.encode_rows(PROMPTS, RESPONSES)
     assert (model.score_encoded(rows, 20) - model.score_plainly(rows, 20)).abs().max() < 1e-5
 
@@ -137,23 +134,23 @@ def test_a_backbone_that_does_more_than_its_shape_says_is_read_plainly(tiny_mode
     path = tiny_model("llama")
     hooked = ScalarRewardModel.from_pretrained(path, seed=Seed(1))
     hooked.backbone.layers[0].register_forward_hook(lambda _, __, out: out * 2)
-    assert not hooked._packs()
+    assert not hooked.packs()
     stretched = ScalarRewardModel.from_pretrained(path, seed=Seed(1))
     stretched.backbone.rotary_emb.rope_type = "dynamic"  # its tables depend on the longest row of a call
-    assert not stretched._packs()
+    assert not stretched.packs()
     rows = hooked.encode_rows(PROMPTS, RESPONSES)
     assert torch.equal(hooked.score_encoded(rows), hooked.score_plainly(rows))
 
 
 def test_half_precision_shares_prompts_too(tiny_model: Make) -> None:
     model = ScalarRewardModel.from_pretrained(tiny_model("llama"), seed=Seed(1), dtype=torch.bfloat16)
-    assert model._packs()
+    assert model.packs()
     scores, plain = model.score_encoded(ROWS), model.score_plainly(ROWS)
     assert scores.dtype == torch.float32
     assert (scores - plain).abs().max() < 0.1 < float(plain.std())
     model.backbone.layers[0].register_forward_hook(lambda _, __, out: out * 2)
     model._looked = None
-    assert not model._packs()
+    assert not model.packs()
 
 
 def test_adapters_are_read(tiny_model: Make) -> None:
@@ -164,21 +161,38 @@ def test_adapters_are_read(tiny_model: Make) -> None:
         for name, p in model.named_parameters():
             if "lora_B" in name:
                 p.fill_(0.1)
-    assert model._packs()
+    assert model.packs()
     after = model.score_encoded(ROWS)
     assert (after - model.score_plainly(ROWS)).abs().max() < 1e-5 and (after - before).abs().max() > 1e-2
 
 
-def test_rows_become_trees_by_their_prompt() -> None:
-    made = trees.trees_of(ROWS[:5], 100)
-    assert [(t.trunk, t.branches, t.rows) for t in made] == [
-        ((2, 10, 11), ((12, 3), (13, 14, 15, 16, 3), (12, 3)), (0, 1, 4)),
-        ((2, 20, 21, 22, 23), (), (2,)),
-        ((2, 10, 11), (), (3,)),
-    ]
-    assert [t.tokens for t in made] == [12, 5, 3]
-    parted = trees.trees_of(ROWS[:5], 10)
-    assert [t.rows for t in parted] == [(0, 1), (4,), (2,), (3,)]
+def test_no_prompt_is_computed_twice_however_rows_are_cut(tiny_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packs of few tokens and chunks of one pack: still one trunk a prompt, and a row of its own whole."""
+    model = ScalarRewardModel.from_pretrained(tiny_model("llama"), seed=Seed(1))
+    assert model.packs()
+    seen: list[tuple[int, ...]] = []
+    plain = packed.states
+
+    def states(body: Any, pack: Any, read: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(pack.ids.tolist()))
+        return plain(body, pack, read)
+
+    monkeypatch.setattr(packed, "states", states)
+    monkeypatch.setattr(packed, "_PACKS_AT_ONCE", 1)
+    model.score_encoded(ROWS[:3], 12)
+    assert sorted(seen) == [(2, 10, 11, 12, 3, 13, 14, 15, 16, 3), (2, 20, 21, 22, 23)]
+    assert list(packed.passes([(ROWS[0], ROWS[1]), (ROWS[2], ROWS[2]), (ROWS[0], ROWS[2])], 18)) == [[0, 1], [2]]
+    assert list(packed.passes([(ROWS[0], ROWS[1])] * 2, 1)) == [[0], [1]]
+
+
+def test_packed_scores_carry_the_gradient_of_the_forward_pass(tiny_model: Make) -> None:
+    model = ScalarRewardModel.from_pretrained(tiny_model("qwen2"), members=2, seed=Seed(1))
+    weight = torch.randn(len(ROWS), 2, generator=Seed(2).torch())
+    quick, slow = model.packed_scores(ROWS, 20), model(pad_rows(ROWS, model.tokenizer))
+    assert (quick - slow).abs().max() < 1e-5
+    free = list(model.parameters())
+    for mine, theirs in zip(*(torch.autograd.grad((weight * z).sum(), free) for z in (quick, slow)), strict=True):
+        assert (mine - theirs).abs().max() < 1e-5 * max(1.0, float(theirs.abs().max()))
 
 
 def test_scoring_leaves_the_mode_and_may_be_used_in_a_loss(tiny_model: Make) -> None:

@@ -9,9 +9,9 @@ import torch
 from guerdon.batch import Comparison, Message, Preference, Seed
 from guerdon.errors import DataError, GuerdonError
 from guerdon.rewards.models import LinearHead, MLPHead, ScalarRewardModel, load_embedder
+from guerdon.training.comparisons import TextPairs, pair_loss
 from guerdon.training.resumable import Resumable
 from guerdon.training.reward_models import (
-    TextPairs,
     fit_embedding_head,
     fit_head,
     fit_scalar_model,
@@ -124,6 +124,49 @@ def test_a_scalar_model_learns_and_repeats_itself(llama: Path) -> None:
     assert history == repeated and torch.equal(pair_scores(again, GOOD)[0], z_w)
     other, _ = fit(1)
     assert not torch.equal(pair_scores(other, GOOD)[0], z_w)
+
+
+def test_packs_of_some_pairs_fit_the_same_model(llama: Path) -> None:
+    """A batch is a weighted sum over its own denominators, so how it is cut, padded or packed changes only rounding."""
+
+    def fit(plainly: bool, tokens: int | None, dropout: float = 0.0) -> tuple[ScalarRewardModel, list]:
+        model = ScalarRewardModel.from_pretrained(llama, members=2, seed=Seed(0))
+        for layer in model.backbone.layers:
+            layer.self_attn.attention_dropout = dropout
+        model.backbone.config.attention_dropout = dropout
+        assert model.packs() == (dropout == 0)
+        model.packs = lambda: not plainly  # type: ignore[method-assign]
+        settings = {"epochs": 2, "lr": 1e-3, "pairs_at_once": 10, "warmup": 0, "bootstrap": True, "centre": 0.1}
+        return fit_scalar_model(GOOD, model, tokens_at_once=tokens, seed=Seed(0), smoothing=0.1, **settings)
+
+    plain, told = fit(True, None)
+    for tokens in (1, 20, None):
+        quick, history = fit(False, tokens)
+        for name, p in plain.named_parameters():
+            assert (p - dict(quick.named_parameters())[name]).abs().max() < 1e-5, name
+        for a, b in zip(told, history, strict=True):
+            assert a == pytest.approx(b, abs=1e-5)
+
+
+def test_a_part_of_a_batch_has_the_batchs_denominator() -> None:
+    g = torch.Generator().manual_seed(0)
+    z_w, z_l, weight = (torch.rand(5, 2, generator=g) for _ in range(3))
+    p, margin = torch.ones(5), torch.zeros(5)
+    whole = pair_loss(z_w, z_l, weight, p, margin, 0.0)
+    total = weight.sum(0)
+    parts = [pair_loss(z_w[i], z_l[i], weight[i], p[i], margin[i], 0.0, total) for i in (slice(0, 2), slice(2, 5))]
+    assert float(sum(parts)) == pytest.approx(float(whole), abs=1e-6)
+
+
+def test_dropout_is_never_packed(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("packed")
+
+    monkeypatch.setattr(ScalarRewardModel, "packed_scores", never)
+    fit_scalar_model(GOOD, ScalarRewardModel.from_pretrained(llama, seed=Seed(0)), epochs=1)  # attention dropout 0.1
+    adapted = ScalarRewardModel.from_pretrained(llama, seed=Seed(0), lora={"r": 2, "lora_dropout": 0.1})
+    adapted.packs = lambda: True  # type: ignore[method-assign]
+    fit_scalar_model(GOOD, adapted, epochs=1)
 
 
 def test_the_centre_penalty_has_an_effect(llama: Path) -> None:

@@ -177,7 +177,7 @@ class ScalarRewardModel(nn.Module):
         if empty := [i for i, r in enumerate(rows) if len(r) == 0]:
             raise GuerdonError(f"Row {empty[0]} holds no token to score.")
         with _in_eval(self):
-            if not rows or not self._packs():
+            if not rows or not self.packs():
                 return self.score_plainly(rows, tokens_at_once)
             return self.packed_scores(rows, tokens_at_once).cpu()
 
@@ -194,10 +194,11 @@ class ScalarRewardModel(nn.Module):
         """Scores [N,K] of texts, without gradient."""
         return self.score_encoded(self.encode_rows(prompts, responses))
 
-    def _packs(self) -> bool:
-        """Whether ``packed`` gives this backbone's states; looked at once for each backbone."""
+    def packs(self) -> bool:
+        """Whether ``packed_scores`` gives the scores of ``forward`` in eval mode; looked at once for each backbone."""
         if self._looked is None or self._looked[0] is not self.backbone:
-            self._looked = (self.backbone, self.readout == "last" and packs_alike(self.backbone))
+            with _in_eval(self):
+                self._looked = (self.backbone, self.readout == "last" and packs_alike(self.backbone))
         return self._looked[1]
 
     def save(self, folder: str | Path) -> None:
