@@ -13,6 +13,7 @@ reads rows as they stand, with settings.grouped in batches of similar length. se
 responses of a prompt stand in one batch.
 """
 
+import copy
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -175,6 +176,7 @@ def trl(settings: Mapping[str, Any]) -> dict[str, Any]:
     # Its KTO trainer would load the reference from a hub where it is not read beforehand.
     also = {"ref_model": models.causal_lm()} if method == "kto" and not settings["precompute"] else {}
     if method == "simpo":
+        tokenizer = copy.deepcopy(tokenizer)
         tokenizer.bos_token = None  # its trainer would put one before every prompt
     with measure.cost() as cost, tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
