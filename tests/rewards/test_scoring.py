@@ -11,8 +11,7 @@ from guerdon.batch import Message, Samples, Seed
 from guerdon.errors import DataError, GuerdonError
 from guerdon.rewards import Context
 from guerdon.rewards.models import ModelReward, ScalarRewardModel, load_embedder, load_tokenizer, packed
-from guerdon.rewards.models.batched import prepared
-from guerdon.worlds.text import Encoded, as_messages, encode, pad_rows
+from guerdon.worlds.text import Encoded, as_messages, encode, pad_rows, prepared
 
 Make = Callable[..., Path]
 PROMPTS = ["what is it", "who sat on the mat and why", "what is it", "how", "what is it", "how"]

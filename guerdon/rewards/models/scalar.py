@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from guerdon.batch import Seed, TokenRows
 from guerdon.errors import GuerdonError
 from guerdon.rewards.models import loading
-from guerdon.rewards.models.batched import prepared
 from guerdon.rewards.models.embeddings import buckets, default_budget
 from guerdon.rewards.models.heads import LinearHead
 from guerdon.rewards.models.packed import last_states, packs_alike
 from guerdon.rewards.models.saving import read_about, whole_folder
-from guerdon.worlds.text import Encoded, as_messages, encode, pad_rows, right_padded
+from guerdon.worlds.text import Encoded, as_messages, encode, pad_rows, prepared, right_padded
 
 FORMAT = "guerdon-scalar-reward-1"
 

@@ -8,6 +8,7 @@ transformers and peft are imported where used.
 
 from guerdon.worlds.text.encoding import Encoded, encode, encode_prompt, encode_response, surround, tokenizer_key
 from guerdon.worlds.text.loading import Lora, add_lora, load_policy
+from guerdon.worlds.text.prepared import prepared
 from guerdon.worlds.text.rendering import as_messages, render_prompt, render_response, rendering_for
 from guerdon.worlds.text.tokens import pad_rows, right_padded, token_rows
 from guerdon.worlds.text.world import TextWorld
@@ -23,6 +24,7 @@ __all__ = [
     "encode_response",
     "load_policy",
     "pad_rows",
+    "prepared",
     "render_prompt",
     "render_response",
     "rendering_for",

@@ -78,7 +78,7 @@ def encode_prompt(
     way) the end token, so that there is a position to predict the first token from. Raises DataError where the
     tokenizer has neither, GuerdonError where text comes without a tokenizer.
     """
-    if _is_ids(prompt):
+    if is_ids(prompt):
         ids = tuple(int(i) for i in prompt)
     else:
         _need(tokenizer, prompt)
@@ -106,12 +106,12 @@ def encode_response(
     has none); the first is appended unless the response already ends with one of them or its template's end-of-turn
     marker. A response of one turn ends at its first end token. With token ids as prompt it is encoded on its own.
     """
-    if _is_ids(response):
+    if is_ids(response):
         return tuple(int(i) for i in response)
     _need(tokenizer, response)
     ends = _ends(tokenizer, eos)
     turns: tuple[Message, ...] = as_messages(response, "assistant")
-    if _is_ids(prompt):
+    if is_ids(prompt):
         kind, said = "raw", render_response(tokenizer, "", turns, "raw")
         ids = _ids(tokenizer, said)
     else:
@@ -144,7 +144,8 @@ def tokenizer_key(tokenizer: Any) -> str:
     return hashlib.blake2b(repr(sorted(tokenizer.get_vocab().items())).encode(), digest_size=16).hexdigest()
 
 
-def _is_ids(given: Any) -> bool:
+def is_ids(given: Any) -> bool:
+    """Whether this is a row of token ids rather than a text or messages."""
     return isinstance(given, torch.Tensor) or (
         isinstance(given, Sequence) and not isinstance(given, str) and all(isinstance(i, int) for i in given)
     )

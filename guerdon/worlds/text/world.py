@@ -18,6 +18,7 @@ from guerdon.worlds.snapshots import Actors, only
 from guerdon.worlds.text.encoding import encode, encode_prompt, tokenizer_key
 from guerdon.worlds.text.generate import Plan, generate
 from guerdon.worlds.text.heads import Head, find_head, unwrapped
+from guerdon.worlds.text.prepared import prepared
 from guerdon.worlds.text.remembered import Remembered, constant
 from guerdon.worlds.text.rescore import LAYOUTS, rescore
 from guerdon.worlds.text.tokens import pad_rows, token_rows
@@ -136,9 +137,9 @@ class TextWorld:
 
         Raises GuerdonError naming the row and its lengths where one is longer than the context.
         """
+        known = prepared(self.tokenizer, prompts, responses, self.rendering)
         encoded = [
-            encode(self.tokenizer, p, r, rendering=self.rendering, eos=self.eos)
-            for p, r in zip(prompts, responses, strict=True)
+            encode(known, p, r, rendering=self.rendering, eos=self.eos) for p, r in zip(prompts, responses, strict=True)
         ]
         for i, row in enumerate(encoded):
             if self.context is not None and len(row) > self.context:

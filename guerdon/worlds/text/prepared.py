@@ -1,10 +1,11 @@
-"""The texts of many rows to token ids in one call of the tokenizer: the rules stay those of ``worlds.text.encode``."""
+"""The texts of many rows to token ids in one call of the tokenizer: the rules stay those of ``encode``."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from guerdon.errors import GuerdonError
-from guerdon.worlds.text import render_prompt, render_response
+from guerdon.worlds.text.encoding import is_ids
+from guerdon.worlds.text.rendering import as_messages, render_prompt, render_response
 
 
 class Prepared:
@@ -52,16 +53,21 @@ class Prepared:
         return getattr(self._tokenizer, name)
 
 
-def prepared(tokenizer: Any, prompts: Sequence[Any], responses: Sequence[str], rendering: str = "auto") -> Any:
-    """A tokenizer for which ``encode`` of these rows is a matter of looking up. A row that cannot be rendered is left
-    out: its own ``encode`` says why."""
+def prepared(tokenizer: Any, prompts: Sequence[Any], responses: Sequence[Any], rendering: str = "auto") -> Any:
+    """A tokenizer for which ``encode`` of these rows is a matter of looking up; None stays None. Rows of ids need
+    nothing; a row that cannot be rendered is left out: its own ``encode`` says why."""
+    if tokenizer is None:
+        return None
     known = Prepared(tokenizer)
     texts = []
     for prompt, response in zip(prompts, responses, strict=True):
+        if is_ids(prompt) or is_ids(response):
+            continue
         try:
             start = render_prompt(known, prompt, rendering)
-            texts += [start, start + render_response(known, prompt, response, rendering)]
+            said = render_response(known, prompt, as_messages(response, "assistant"), rendering)
         except GuerdonError:
             continue
+        texts += [start, start + said]
     known.meet(texts)
     return known
