@@ -220,15 +220,21 @@ def test_other_backbones_are_packed_by_a_mask_up_to_their_window(name: str) -> N
 
 
 def test_a_mask_shows_each_token_its_own_row_alone() -> None:
-    """The mask of a pack against its definition, token by token."""
+    """The masks of a pack against their definition, token by token; padding sees itself."""
     of = rows()
     for pack in packs(of, 64):
-        seen = masked._seen(pack)
+        found = {}
+        for trees in masked._alike(pack.segments):
+            at, seen = masked._block(trees, of.ids.device)
+            for g, w in (at >= 0).nonzero().tolist():
+                found[int(at[g, w])] = at[g][seen[g, 0, w]].tolist()
+            assert all(seen[g, 0, w].nonzero().tolist() == [[w]] for g, w in (at < 0).nonzero().tolist())
+        assert sorted(found) == list(range(len(pack.ids)))
         for own, row, read in zip(pack.own.tolist(), pack.row.tolist(), pack.read.tolist(), strict=True):
-            whole = of.ids[row][of.attention[row]]
+            whole = of.ids[row][of.attention[row]].tolist()
             at = int(pack.position[own])
-            assert pack.ids[seen[own]].tolist() == whole[: at + 1].tolist()
-            assert pack.ids[seen[read]].tolist() == whole[:at].tolist()
+            assert pack.ids[found[own]].tolist() == whole[: at + 1]
+            assert pack.ids[found[read]].tolist() == whole[:at]
 
 
 def test_eager_attention_and_flash_s_lack_of_masks() -> None:

@@ -1,22 +1,28 @@
-"""Hidden states of packed rows through any backbone that takes position ids and a mask: a pack is one row of M tokens,
-and a mask [M,M] says which of them each token sees.
+"""Hidden states of packed rows through any backbone that takes position ids and a mask: a tree of a pack is a row, and
+the mask says which of its tokens each token sees.
 
-For models that ``forest.states`` cannot read. Attention looks at all pairs of a pack's tokens, so packs are small. It
-is used only where ``heads.find_head`` finds it equal to the model itself, which is its slow twin.
+For models that ``forest.states`` cannot read. It is used only where ``heads.find_head`` finds it equal to the model
+itself, which is its slow twin.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from guerdon.worlds.text.packs import Pack
+from guerdon.worlds.text.packs import Pack, Segment
+
+_Tree = list[Segment]
 
 MOST = 2048
 """Most tokens of a pack, and of a row that is read so: a mask of 2048² numbers is what a device carries lightly."""
 
 CPU_TOKENS = 512
-"""Most tokens of a pack on a CPU, where pairs that are never seen cost time."""
+"""Most tokens of a pack on a CPU: small passes stay in its caches."""
+
+_WIDER, _SLACK = 1.25, 16
+"""Trees up to this much longer than the shortest lie beside it: padding costs work, a call more costs calls."""
 
 _SHAPED = (
     "GPT2Model",
@@ -50,22 +56,53 @@ def states(body: Any, pack: Pack, read: Tensor) -> Tensor:
 
     body: a backbone whose ``reach`` the pack's rows do not pass.
     """
-    unseen = torch.zeros(len(pack.ids), len(pack.ids), dtype=body.dtype, device=pack.ids.device)
-    unseen.masked_fill_(~_seen(pack), -torch.inf)
-    hidden = body(
-        input_ids=pack.ids[None],
-        position_ids=pack.position[None],
-        attention_mask=unseen[None, None],
-        use_cache=False,
-    )[0]
-    return hidden[0, read]
+    parts, tokens = [], []
+    for trees in _alike(pack.segments):
+        at, mask = _block(trees, pack.ids.device)
+        real = at >= 0
+        hidden = body(
+            input_ids=pack.ids[at.clamp(min=0)],
+            position_ids=pack.position[at.clamp(min=0)],
+            attention_mask=torch.zeros(mask.shape, dtype=body.dtype, device=at.device).masked_fill_(~mask, -torch.inf),
+            use_cache=False,
+        )[0]
+        parts.append(hidden[real])
+        tokens.append(at[real])
+    order = torch.empty_like(pack.ids)
+    order[torch.cat(tokens)] = torch.arange(len(pack.ids), device=order.device)
+    return torch.cat(parts)[order[read]]
 
 
-def _seen(pack: Pack) -> Tensor:
-    """bool [M,M]: whether token i sees token j."""
-    seen = torch.zeros(len(pack.ids), len(pack.ids), dtype=torch.bool, device=pack.ids.device)
-    for s in pack.segments:
-        own = slice(s.start, s.stop)
-        seen[own, own] = torch.ones(s.stop - s.start, s.stop - s.start, dtype=torch.bool, device=seen.device).tril()
-        seen[own, s.trunk : s.trunk + s.before] = True
-    return seen
+def _alike(segments: Sequence[Segment]) -> Iterator[list[_Tree]]:
+    """Trees of similar size, each with its trunk first."""
+    trees: dict[int, _Tree] = {}
+    for s in segments:
+        trees.setdefault(s.trunk, []).append(s)
+    part: list[_Tree] = []
+    for tree in sorted(trees.values(), key=_size):
+        if part and _size(tree) > _WIDER * _size(part[0]) + _SLACK:
+            yield part
+            part = []
+        part.append(tree)
+    yield part
+
+
+def _size(tree: _Tree) -> int:
+    return sum(s.stop - s.start for s in tree)
+
+
+def _block(trees: Sequence[_Tree], device: torch.device) -> tuple[Tensor, Tensor]:
+    """(int64 [G,W], the flat number of each token, -1 on padding; bool [G,1,W,W], whom each sees), a tree a row.
+    Padding sees itself, so that no row of weights is empty."""
+    width = max(map(_size, trees))
+    at = torch.full((len(trees), width), -1)
+    seen = torch.eye(width, dtype=torch.bool).expand(len(trees), 1, -1, -1).clone()
+    triangle = torch.ones(width, width, dtype=torch.bool).tril()
+    for g, tree in enumerate(trees):
+        end = 0
+        for s in tree:
+            begin, end = end, end + s.stop - s.start
+            at[g, begin:end] = torch.arange(s.start, s.stop)
+            seen[g, 0, begin:end, begin:end] = triangle[: end - begin, : end - begin]
+            seen[g, 0, begin:end, : s.before] = True
+    return at.to(device), seen.to(device)
