@@ -74,7 +74,10 @@ def held_out_loss(model: Any, reference: Any, pairs: Sequence[Mapping[str, str]]
 
 
 def ours(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """guerdon: ``training.offline`` (for KTO a Recipe) and ``training.run``; settings.micro: pairs a forward pass."""
+    """guerdon: ``training.offline`` (for KTO a Recipe) and ``training.run``; settings.micro: pairs a forward pass, and
+    settings.bf16."""
+    import torch
+
     from guerdon.batch import Seed
     from guerdon.objectives import kto
     from guerdon.training import Micro, Optim, Recipe, run
@@ -88,7 +91,8 @@ def ours(settings: Mapping[str, Any]) -> dict[str, Any]:
     stages = {}
     with measure.cost() as cost:
         began = time.perf_counter()
-        world = TextWorld(model, tokenizer, rendering="raw", **settings.get("world", {}))
+        half = torch.bfloat16 if settings.get("bf16") else None
+        world = TextWorld(model, tokenizer, rendering="raw", compute=half)
         source = _labelled(settings, world, train) if method == "kto" else _paired(settings, world, train)
         stages["tokenise"] = time.perf_counter() - began
         snapshots = Snapshots(model) if method == "simpo" else Snapshots(model, reference=Frozen())

@@ -42,15 +42,14 @@ TRL: dict[str, tuple[dict[str, Any], ...]] = {
 }
 OURS: dict[str, tuple[dict[str, Any], ...]] = {
     "simpo": (
-        {"micro": 2, "threads": 2},
-        {"micro": 4, "threads": 2},
-        {"micro": 16, "threads": 2},
-        {"micro": 4, "threads": 1},
+        {"micro": 4, "bf16": False, "threads": 2},
+        {"micro": 4, "bf16": True, "threads": 2},
+        {"micro": 4, "bf16": True, "threads": 1},
     ),
     "kto": (
-        {"micro": 16, "together": False, "threads": 2},
-        {"micro": 16, "together": True, "threads": 2},
-        {"micro": 4, "together": True, "threads": 2},
+        {"micro": 16, "together": False, "bf16": False, "threads": 2},
+        {"micro": 16, "together": True, "bf16": False, "threads": 2},
+        {"micro": 16, "together": True, "bf16": True, "threads": 2},
     ),
 }
 

@@ -24,6 +24,7 @@ from guerdon.rewards.models import (
 from guerdon.rewards.models.embeddings import default_budget
 from guerdon.training.comparisons import TextPairs, accumulate, encoded, pair_loss, reader
 from guerdon.training.resumable import Resumable
+from guerdon.worlds.text.precision import checked_compute
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 History = list[dict[str, float]]
@@ -162,6 +163,7 @@ def fit_scalar_model(
     lr: float = 1e-3,
     pairs_at_once: int = 32,
     tokens_at_once: int | None = None,
+    compute: torch.dtype | None = None,
     warmup: int = 10,
     weight_decay: float = 0.01,
     max_norm: float = 1.0,
@@ -178,7 +180,8 @@ def fit_scalar_model(
     AdamW on batches of pairs_at_once, ``warmup`` steps up and then linearly to 0, gradient norm clipped at
     ``max_norm``. centre: weight of the mean of (z_w + z_l)², which keeps scores near zero. Order and dropout come from
     ``seed`` alone. tokens_at_once: how many tokens a forward pass takes where rows can be packed, which bounds the
-    memory and changes only rounding; a model with dropout or another shape reads each batch whole and padded. kept:
+    memory and changes only rounding; a model with dropout or another shape reads each batch whole and padded. compute:
+    torch.bfloat16 for the backbone's matrix products, weights and sums staying float32 (``model.compute``). kept:
     where the fit keeps itself; what stands there is gone on with, to the very weights of a fit that was never stopped.
     Raises DataError naming the record whose response does not fit the context, GuerdonError where the loss is not
     finite.
@@ -194,6 +197,7 @@ def fit_scalar_model(
     about = {"pairs": len(pairs), "steps": total, "lr": lr, "pairs_at_once": pairs_at_once}
     history: History = [] if kept is None else kept.restore(named, optimiser, about)
     read = reader(model, tokens_at_once or default_budget(model.device))
+    model.compute = checked_compute(compute)
     model.train()
     with torch.random.fork_rng(devices=[]):
         for epoch in range(epochs):

@@ -17,6 +17,7 @@ from guerdon.rewards.models.heads import LinearHead
 from guerdon.rewards.models.packed import last_states, packs_alike
 from guerdon.rewards.models.saving import read_about, whole_folder
 from guerdon.worlds.text import Encoded, as_messages, encode, pad_rows, prepared, right_padded
+from guerdon.worlds.text.precision import computing
 
 FORMAT = "guerdon-scalar-reward-1"
 
@@ -27,7 +28,8 @@ class ScalarRewardModel(nn.Module):
     The score is read at the last real response token, told by the masks and never by a token id, so padding side, a pad
     token that equals the end token, end tokens inside the text and batch mates do not move it. ``readout`` 'classifier'
     keeps the pooled classification head of an encoder checkpoint as it is (K = 1). rendering: how prompt and response
-    become one row (``guerdon.worlds.text.rendering_for``).
+    become one row (``guerdon.worlds.text.rendering_for``). ``compute``, an attribute: None, or torch.bfloat16 for the
+    backbone's matrix products (``guerdon.worlds.text.precision``).
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class ScalarRewardModel(nn.Module):
         self.readout = readout
         self.rendering = rendering
         self.base = base
+        self.compute: torch.dtype | None = None
         self._looked: tuple[Any, bool] | None = None
         limit = loading.context_length(backbone, tokenizer)
         self.max_length = min((x for x in (max_length, limit) if x is not None), default=None)
@@ -123,9 +126,11 @@ class ScalarRewardModel(nn.Module):
             raise GuerdonError(f"Row {int((~rows.attention.any(1)).nonzero()[0])} holds no token to score.")
         ids = rows.ids.to(self.device)
         attention = rows.attention.to(self.device)
+        with computing(self.device, self.compute):
+            out = self.backbone(input_ids=ids, attention_mask=attention.long())
         if self.readout == "classifier":
-            return self.backbone(input_ids=ids, attention_mask=attention.long()).logits.float()
-        hidden = self.backbone(input_ids=ids, attention_mask=attention.long()).last_hidden_state
+            return out.logits.float()
+        hidden = out.last_hidden_state
         at = torch.arange(ids.shape[1], device=self.device)
         response = rows.response.to(self.device)
         read = torch.where(response.any(1, keepdim=True), response, attention)
@@ -163,7 +168,9 @@ class ScalarRewardModel(nn.Module):
     def packed_scores(self, rows: Sequence[Encoded], tokens_at_once: int | None = None) -> Tensor:
         """``forward`` by ``packed.last_states``: scores float32 [N,K] that carry gradient, N > 0, only where ``packs``
         is true."""
-        return self.head(last_states(self.backbone, rows, tokens_at_once or default_budget(self.device)))
+        with computing(self.device, self.compute):
+            read = last_states(self.backbone, rows, tokens_at_once or default_budget(self.device))
+        return self.head(read)
 
     @torch.no_grad()
     def score_encoded(self, rows: Sequence[Encoded], tokens_at_once: int | None = None) -> Tensor:

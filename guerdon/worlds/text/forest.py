@@ -80,7 +80,7 @@ def _by_segments(
     token is padding, and a call costs a CPU nothing beside its products."""
     sizes = [s.stop - s.start for s in segments]
     number = {s.start: i for i, s in enumerate(segments)}
-    keys, values = k.split(sizes), v.split(sizes)
+    keys, values = k.split(sizes), v.to(k.dtype).split(sizes)
     most = max((s.before + s.stop - s.start for s, _ in asked), default=0)
     mask = torch.full((most, most), -torch.inf, dtype=q.dtype, device=q.device).triu_(1)
     out = []
@@ -89,17 +89,15 @@ def _by_segments(
         own, seen, n = number[s.start], s.before + s.stop - s.start, len(query)
         both = [(x[number[s.trunk]], x[own]) if s.before else (x[own],) for x in (keys, values)]
         key, value = (torch.cat(x) if len(x) > 1 else x[0] for x in both)
-        out.append(
-            F.scaled_dot_product_attention(
-                query.transpose(0, 1)[None],
-                key.transpose(0, 1)[None],
-                value.transpose(0, 1)[None],
-                None if n in (1, seen) else mask[seen - n : seen, :seen],
-                is_causal=n == seen > 1,
-                scale=scale,
-                enable_gqa=q.shape[1] != k.shape[1],
-            )[0].transpose(0, 1)
-        )
+        allowed = None if n in (1, seen) else mask[seen - n : seen, :seen]
+        query, key, value = (x.transpose(0, 1)[None] for x in (query, key, value))
+        grouped = q.shape[1] != k.shape[1]
+        # Half precision makes these small products slower on a CPU, not faster.
+        with torch.autocast("cpu", enabled=False):
+            found = F.scaled_dot_product_attention(
+                query, key, value, allowed, is_causal=n == seen > 1, scale=scale, enable_gqa=grouped
+            )
+        out.append(found[0].transpose(0, 1))
     return torch.cat(out)
 
 

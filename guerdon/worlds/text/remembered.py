@@ -68,15 +68,17 @@ class Remembered:
         rows: TokenRows,
         names: Sequence[str],
         compute: Callable[[str, TokenRows], Tensor],
+        under: str = "",
     ) -> dict[str, Tensor]:
         """name -> float32 [N,L] of the chosen tokens, 0 elsewhere. compute(name, some rows) gives those that are not
-        held; they are kept. Equal rows are computed once."""
+        held; they are kept. Equal rows are computed once. under: what else the numbers hang on (the type they are
+        computed in)."""
         keys = list(row_keys(rows))
         sizes = rows.response.sum(1).tolist()
         out = {}
         for name in names:
             model = self.fingerprint(snapshots, name)
-            full = [hashlib.sha256(model + key).digest() for key in keys]
+            full = [hashlib.sha256(model + key + under.encode()).digest() for key in keys]
             wanted = dict(zip(full, sizes, strict=True))
             held = self._store.read([k for k, n in wanted.items() if n], wanted)
             first = {k: i for i, k in reversed(list(enumerate(full))) if k not in held and sizes[i]}

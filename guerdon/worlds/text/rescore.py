@@ -14,6 +14,7 @@ from guerdon.worlds.snapshots import LIVE, Snapshots
 from guerdon.worlds.text import forest, masked
 from guerdon.worlds.text.heads import Head, backbone, output
 from guerdon.worlds.text.packs import Pack, packs
+from guerdon.worlds.text.precision import computing
 
 LAYOUTS = ("shared", "packed", "buckets", "padded")
 """How rows lie in a forward pass: packed, with what rows of one prompt share there once; packed, each row whole; padded
@@ -113,8 +114,16 @@ def _joins(padded: int, real: int, max_tokens: int) -> bool:
     return padded <= max_tokens and (padded <= max_tokens // 16 or 4 * real >= 3 * padded)
 
 
-def evidence(model: nn.Module, head: Head, piece: Chunk | Pack, after: bool = False) -> Evidence:
-    """One forward pass; only chosen positions are kept, so [b,l,V] never exists where the head is linear."""
+def evidence(
+    model: nn.Module, head: Head, piece: Chunk | Pack, after: bool = False, compute: torch.dtype | None = None
+) -> Evidence:
+    """One forward pass, its matrix products in ``compute``; only chosen positions are kept, so [b,l,V] never exists
+    where the head is linear."""
+    with computing(piece.ids.device, compute):
+        return _evidence(model, head, piece, after)
+
+
+def _evidence(model: nn.Module, head: Head, piece: Chunk | Pack, after: bool) -> Evidence:
     if isinstance(piece, Pack):
         at, plain = len(piece.read), output(model)
         states = forest.states if head.packs else masked.states
@@ -177,6 +186,7 @@ def rescore(
     max_tokens: int,
     terminated: Tensor | None,
     layout: str = "shared",
+    compute: torch.dtype | None = None,
 ) -> Steps:
     """The whole of ``TextWorld.rescore`` on token rows; see there."""
     recorded = [n for n in names if n not in snapshots and n == "sampler" and rows.logp is not None]
@@ -196,7 +206,7 @@ def rescore(
         seen: dict[str, Evidence] = {}
         for name in run:
             with torch.no_grad(), snapshots.using(name) as module:
-                e = evidence(module, head, piece)
+                e = evidence(module, head, piece, compute=compute)
                 if name in names:
                     got = token_stats(e, piece.labels, ("logp",), head, rows.temperature)
                     found.setdefault(name, []).append(got["logp"])
@@ -205,7 +215,7 @@ def rescore(
         if not live:
             continue
         with nullcontext() if LIVE in names else torch.no_grad(), snapshots.using(LIVE) as module:
-            e = evidence(module, head, piece, after=bool(valued))
+            e = evidence(module, head, piece, after=bool(valued), compute=compute)
             for key, x in token_stats(e, piece.labels, want, head, rows.temperature).items():
                 found.setdefault(LIVE if key == "logp" else key, []).append(x)
             for name in against:

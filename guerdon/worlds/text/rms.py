@@ -15,9 +15,10 @@ class _Rms(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        inverse = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(eps).rsqrt_()
-        ctx.save_for_backward(x, weight, inverse)
-        return (x * inverse[:, None]).mul_(weight)
+        with torch.autocast(x.device.type, enabled=False):
+            inverse = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(eps).rsqrt_()
+            ctx.save_for_backward(x, weight, inverse)
+            return (x * inverse[:, None]).mul_(weight)
 
     @staticmethod
     @once_differentiable
@@ -32,5 +33,5 @@ class _Rms(torch.autograd.Function):
 
 def normed(norm: Any, x: Tensor) -> Tensor:
     """``norm(x)`` for x [n,D], norm one of transformers' RMS norms (``weight``, ``variance_epsilon``)."""
-    plain = x.dtype == norm.weight.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+    plain = x.dtype == norm.weight.dtype == torch.float32
     return _Rms.apply(x, norm.weight, norm.variance_epsilon) if plain else norm(x)

@@ -18,6 +18,7 @@ from guerdon.worlds.snapshots import Actors, only
 from guerdon.worlds.text.encoding import encode, encode_prompt, tokenizer_key
 from guerdon.worlds.text.generate import Plan, generate
 from guerdon.worlds.text.heads import Head, find_head, unwrapped
+from guerdon.worlds.text.precision import checked_compute
 from guerdon.worlds.text.prepared import prepared
 from guerdon.worlds.text.remembered import Remembered, constant
 from guerdon.worlds.text.rescore import LAYOUTS, rescore
@@ -34,7 +35,9 @@ class TextWorld:
     channel -> module [*,D] -> [*,1] on the policy's last states, for 'value:<channel>'. rendering: how texts and
     messages become ids (``encode_prompt``): 'auto' is the tokenizer's chat template, and without one texts as they
     stand and messages as a dialogue. cache: a folder that keeps the log-probs of snapshots that never change
-    (``Remembered``), so that a row already read by the same weights is read from disk, also by a later run.
+    (``Remembered``), so that a row already read by the same weights is read from disk, also by a later run. compute:
+    torch.bfloat16 for the matrix products of re-scoring, while weights, sums along the layers and log-probs stay
+    float32; sampling is not touched.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class TextWorld:
         value_heads: Mapping[str, nn.Module] | None = None,
         rendering: str = "auto",
         layout: str = "shared",
+        compute: torch.dtype | None = None,
         cache: str | Path | None = None,
     ) -> None:
         if layout not in LAYOUTS:
@@ -60,6 +64,7 @@ class TextWorld:
         self.context: int | None = context or getattr(text, "max_position_embeddings", None)
         self.max_tokens = max_tokens
         self.layout = layout
+        self.compute = checked_compute(compute)
         self.cache = None if cache is None else Remembered(cache)
         self.rendering = rendering
         self.value_heads = dict(value_heads or {})
@@ -191,12 +196,15 @@ class TextWorld:
 
         def computed(of: Sequence[str], some: TokenRows, wanted: Sequence[str] = ()) -> Steps:
             over = samples.terminated
-            return rescore(actor, some, head, of, wanted, self.value_heads, self.max_tokens, over, self.layout)
+            return rescore(
+                actor, some, head, of, wanted, self.value_heads, self.max_tokens, over, self.layout, self.compute
+            )
 
         if self.cache is None or not kept:
             return computed(names, rows, stats)
+        under = "" if self.compute is None else str(self.compute)
         with torch.no_grad():
-            held = self.cache.logprobs(actor, rows, kept, lambda n, some: computed((n,), some).logp[n])
+            held = self.cache.logprobs(actor, rows, kept, lambda n, some: computed((n,), some).logp[n], under)
         steps = computed([n for n in names if n not in kept], rows, stats)
         return replace(steps, logp={n: held[n] if n in held else steps.logp[n] for n in names})
 
