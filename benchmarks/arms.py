@@ -28,6 +28,8 @@ def fresh(call: str, settings: Mapping[str, Any], *, threads: int = 1, timeout: 
             "MKL_NUM_THREADS": number,
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_OFFLINE": "1",
+            # Rows of ever new lengths would fill oneDNN's cache of kernels, some hundred MB of them, in any arm.
+            "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16",
             "WANDB_DISABLED": "true",
         }
         done = subprocess.run(

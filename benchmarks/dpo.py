@@ -21,10 +21,10 @@ TRL_SETTINGS: tuple[dict[str, Any], ...] = (
     {"micro": 1, "grouped": True, "precompute": True, "bf16": False, "threads": 1},
 )
 OUR_SETTINGS: tuple[dict[str, Any], ...] = (
-    {"micro": 4, "bf16": False, "threads": 2},
-    {"micro": 2, "bf16": True, "threads": 2},
-    {"micro": 4, "bf16": True, "threads": 2},
-    {"micro": 4, "bf16": True, "threads": 1},
+    {"micro": 8, "bf16": False, "threads": 2},
+    {"micro": 8, "bf16": True, "threads": 2},
+    {"micro": 16, "bf16": True, "threads": 2},
+    {"micro": 8, "bf16": True, "threads": 1},
 )
 
 

@@ -12,14 +12,14 @@ from benchmarks.page import Ratio, Section, table
 TITLE = "GRPO"
 BETAS = (0.04, 0.0)
 STAGES = ("generation", "re-scoring", "reward", "shaping", "audit", "update", "step")
-BATCHES = ((1, 8), (8, 8), (32, 8), (64, 1))
+BATCHES = ((1, 8), (8, 8), (32, 8))
 """(prompts, samples of each) of the sampling arms."""
 
 
 def run(
     steps: int = 5,
     tried: int = 2,
-    repeats: int = 3,
+    repeats: int = 2,
     prompts: int = 8,
     per_start: int = 8,
     tokens: int = 64,
@@ -46,7 +46,7 @@ def run(
             given = {**task, "steps": steps, "beta": beta}
             found[str(beta)] = {name: _arm(arms[name][0], {**given, **best[name]}) for name in arms}
         first = found[str(BETAS[0])]["peer"]
-        replay = {**task, **best["ours"], "beta": BETAS[0], "steps": 1, "rows": first["rows"], "autocast": False}
+        replay = {**task, **best["ours"], "beta": BETAS[0], "steps": 1, "rows": first["rows"], "bf16": False}
         agree = {"peer": _told(first), "ours": _told(_arm(arms["ours"][0], replay))}
         for both in found.values():
             del both["peer"]["rows"]

@@ -10,9 +10,7 @@ PEER: dict[str, Any] = {"threads": 2, "dtype": "float32", "attention": "sdpa", "
 PEER_TRIED = (
     {"threads": 1},
     {"attention": "eager"},
-    {"cache": "static"},
     {"dtype": "bfloat16"},
-    {"slices": 2},
 )
 OURS: dict[str, Any] = {"threads": 2, "dtype": "float32"}
 OURS_TRIED = ({"threads": 1}, {"dtype": "bfloat16"})

@@ -42,9 +42,9 @@ TRL: dict[str, tuple[dict[str, Any], ...]] = {
 }
 OURS: dict[str, tuple[dict[str, Any], ...]] = {
     "simpo": (
-        {"micro": 4, "bf16": False, "threads": 2},
-        {"micro": 4, "bf16": True, "threads": 2},
-        {"micro": 4, "bf16": True, "threads": 1},
+        {"micro": 8, "bf16": False, "threads": 2},
+        {"micro": 8, "bf16": True, "threads": 2},
+        {"micro": 16, "bf16": True, "threads": 2},
     ),
     "kto": (
         {"micro": 16, "together": False, "bf16": False, "threads": 2},

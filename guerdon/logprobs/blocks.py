@@ -22,6 +22,7 @@ class Plan:
     chunk_tokens: int
     chunk_vocab: int
     keep: bool  # blocks are kept for the backward pass instead of being computed twice
+    products: torch.dtype | None = None  # type of the backward pass's products, None for the wide one
 
     @property
     def before(self) -> float:

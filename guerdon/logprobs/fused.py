@@ -98,11 +98,18 @@ class _TokenLogprobs(torch.autograd.Function):
                     if plan.before * plan.after != 1.0:
                         slope *= plan.before * plan.after
                     # The first to come overwrites what the memory held; zeros would cost a sweep of their own.
+                    narrow = plan.products or norm.dtype
+                    flat = slope.to(narrow)
                     if to_hidden is not None:
-                        share = slope @ head.to(norm.dtype)
+                        share = (flat @ head.to(narrow)).to(norm.dtype)
                         to_hidden[tokens] = share + to_hidden[tokens] if words.start else share
                     if to_weight is not None:
-                        to_weight[words].addmm_(slope.T, rows, beta=float(tokens.start > 0))
+                        if plan.products is None:
+                            to_weight[words].addmm_(slope.T, rows, beta=float(tokens.start > 0))
+                        elif tokens.start:
+                            to_weight[words] += flat.T @ rows.to(narrow)
+                        else:
+                            to_weight[words] = (flat.T @ rows.to(narrow)).to(norm.dtype)
                     if to_bias is not None:
                         to_bias[words] = slope.sum(0) + (to_bias[words] if tokens.start else 0)
         hidden_grad, weight_grad, bias_grad = (
@@ -126,6 +133,7 @@ def token_logprobs(
     real_vocab: int | None = None,
     chunk_tokens: int | None = None,
     chunk_vocab: int | None = None,
+    products: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
     """Statistics of every next-token distribution straight from hidden states, never forming [tokens, vocabulary].
 
@@ -140,7 +148,8 @@ def token_logprobs(
     and out-of-range labels (-100) may stand there. `real_vocab` leaves out the padding rows that an embedding may have
     past the true vocabulary. Blocks hold at most chunk_tokens x chunk_vocab logits; the defaults keep a block in cache,
     do not cut small vocabularies, and keep all blocks for the backward pass where they are few. Under autocast the
-    arithmetic stays in float32. First derivatives only.
+    arithmetic stays in float32; products: torch.bfloat16 multiplies the gradients in that type (values stay as they
+    are). First derivatives only.
 
     Raises GuerdonError for unknown wants, missing labels or second, labels outside the vocabulary, mismatched shapes,
     and a temperature that is not positive.
@@ -175,7 +184,7 @@ def token_logprobs(
         head2 = (rows2.detach(), second[1].detach(), None if second[2] is None else second[2].detach())
     few = own and len(rows) * vocab * (1 if head2 is None else 2) <= (_CPU_KEPT if on_cpu else _DEVICE_BLOCK)
     keep = torch.is_grad_enabled() and (few or (len(rows) <= chunk_tokens and vocab <= chunk_vocab))
-    plan = Plan(names, float(temperature), softcap, logit_scale, chunk_tokens, chunk_vocab, keep)
+    plan = Plan(names, float(temperature), softcap, logit_scale, chunk_tokens, chunk_vocab, keep, products)
     outputs = _TokenLogprobs.apply(rows, weight, bias, flat_labels, head2, plan)
     if kept is not None:
         outputs = tuple(o.new_zeros(math.prod(shape)).index_put((kept,), o) for o in outputs)

@@ -61,6 +61,11 @@ def run(
     before stays as it was.
     """
     distributed.check_joined()
+    if any(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")):
+        raise GuerdonError(
+            "run was called under torch.autocast, which keeps half copies of the weights through all updates: later "
+            "rounds would read old weights. Give the world compute=torch.bfloat16 instead."
+        )
     evidence.refuse_early(recipe, recipe.objective_at(0))
     loop = _Loop(recipe)
     folder = None if out is None else Path(out)

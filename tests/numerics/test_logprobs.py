@@ -211,6 +211,18 @@ def test_kept_blocks_are_the_computed_ones(want, tokens) -> None:
     assert torch.equal(once, again)
 
 
+@pytest.mark.parametrize("chunks", [{}, {"chunk_tokens": 3, "chunk_vocab": 7}])
+def test_gradient_products_in_bfloat16_round_and_leave_the_values(chunks) -> None:
+    """Values to the bit; gradients to bfloat16's rounding (2^-8 of the largest), and not equal."""
+    p = problem(12, 8, 16, 50)
+    values, grads = run(token_logprobs, p, want=("logp",), **chunks)
+    rounded, other = run(token_logprobs, p, want=("logp",), products=torch.bfloat16, **chunks)
+    assert torch.equal(values["logp"], rounded["logp"])
+    for name in ("hidden", "weight"):
+        gap = (grads[name] - other[name]).abs().max()
+        assert 0 < gap < 2**-7 * grads[name].abs().max()
+
+
 def test_autocast_changes_nothing() -> None:
     """TRL #454, verl #6280: a ratio that differs from 1 on the first step because one side ran under autocast."""
     p = problem(8, 8, 16, 50)

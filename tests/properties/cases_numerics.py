@@ -156,7 +156,13 @@ def head_case(function: Callable[..., Any], **roles: Any) -> Case:
         "split": "rows",
         "domain": {"weight": (-10.0, 10.0), "weight2": (-10.0, 10.0), "hidden2": (-10.0, 10.0)},
         "moves": (Move(("bias",), 0.0),),
-        "effects": {"temperature": 0.7, "softcap": 1.0, "logit_scale": 2.0, "real_vocab": 6, "want": ("logp",)},
+        "effects": {
+            "temperature": 0.7,
+            "softcap": 1.0,
+            "logit_scale": 2.0,
+            "real_vocab": 6,
+            "want": ("logp",),
+        },
         "function": function,
         **roles,
     }

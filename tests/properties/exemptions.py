@@ -30,6 +30,10 @@ OPTIONS: dict[tuple[str, str], str] = {
     ("objectives.pairwise", "needs"): "what the weight reads, told to the loop; held to by check_objective",
     ("objectives.weighted_log_ratio", "needs"): "what the weights read, told to the loop; held to by check_objective",
     ("objectives.expectation", "name"): "a label of the term",
+    (
+        "logprobs.token_logprobs",
+        "products",
+    ): "rounds gradients alone; tests/numerics/test_logprobs.py shows by how much",
     ("logprobs.token_logprobs", "chunk_tokens"): "memory and speed only: the chunked case has the twin's values",
     ("logprobs.token_logprobs", "chunk_vocab"): "memory and speed only: the chunked case has the twin's values",
 }

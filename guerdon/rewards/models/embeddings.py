@@ -162,7 +162,7 @@ def load_embedder(
 
 def default_budget(device: torch.device) -> int:
     """Tokens of a forward pass: few enough for a CPU's caches, enough to keep another device busy."""
-    return 1024 if device.type == "cpu" else 16384
+    return 1024 * torch.get_num_threads() if device.type == "cpu" else 16384
 
 
 def buckets(lengths: Sequence[int], tokens_at_once: int) -> Iterator[list[int]]:

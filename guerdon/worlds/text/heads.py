@@ -55,7 +55,12 @@ def find_head(model: nn.Module) -> Head:
     """Probe a model in eval mode: feed a few tokens, scale the head's output up to ±100, and see whether the
     logits are that output (soft-capped where the configuration says so) and the head's input is the backbone's
     output. Architectures that scale, mask or bias their logits, and heads that carry adapters, fail the probe and are
-    read through the whole model."""
+    read through the whole model. Under autocast it probes without."""
+    with torch.autocast(next(model.parameters()).device.type, enabled=False):
+        return _found(model)
+
+
+def _found(model: nn.Module) -> Head:
     inner = unwrapped(model)
     head = inner.get_output_embeddings() if hasattr(inner, "get_output_embeddings") else None
     body = getattr(inner, getattr(inner, "base_model_prefix", ""), None)

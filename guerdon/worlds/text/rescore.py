@@ -21,7 +21,7 @@ LAYOUTS = ("shared", "packed", "buckets", "padded")
 beside rows of similar length; all padded to the longest."""
 
 _CPU_TOKENS = 1024
-"""Most tokens of a pack on a CPU."""
+"""Most tokens of a pack on a CPU, for each of its threads."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def pieces(rows: TokenRows, head: Head, max_tokens: int, layout: str = "shared")
     share = layout == "shared"
     if share or layout == "packed":
         if head.packs:
-            return packs(rows, min(max_tokens, _CPU_TOKENS) if small else max_tokens, share)
+            return packs(rows, min(max_tokens, _CPU_TOKENS * torch.get_num_threads()) if small else max_tokens, share)
         longest = int(rows.attention.sum(1).max()) if head.masks and len(rows) else 0
         if 0 < longest <= head.masks:
             return packs(rows, min(max_tokens, masked.CPU_TOKENS if small else masked.MOST), share)
@@ -148,6 +148,7 @@ def token_stats(
     head: Head,
     temperature: float,
     to: Evidence | None = None,
+    compute: torch.dtype | None = None,
 ) -> Mapping[str, Tensor]:
     """'logp', 'entropy', 'collision', 'kl' [m] of one snapshot, the last against ``to``, at ``temperature``."""
     if of.logits is not None:
@@ -173,6 +174,7 @@ def token_stats(
         second=other,
         temperature=temperature,
         softcap=head.softcap,
+        products=compute,
     )
 
 
@@ -216,7 +218,7 @@ def rescore(
             continue
         with nullcontext() if LIVE in names else torch.no_grad(), snapshots.using(LIVE) as module:
             e = evidence(module, head, piece, after=bool(valued), compute=compute)
-            for key, x in token_stats(e, piece.labels, want, head, rows.temperature).items():
+            for key, x in token_stats(e, piece.labels, want, head, rows.temperature, compute=compute).items():
                 found.setdefault(LIVE if key == "logp" else key, []).append(x)
             for name in against:
                 kl = token_stats(e, piece.labels, ("kl",), head, rows.temperature, seen.get(name, e))["kl"]

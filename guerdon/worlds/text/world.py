@@ -18,7 +18,7 @@ from guerdon.worlds.snapshots import Actors, only
 from guerdon.worlds.text.encoding import encode, encode_prompt, tokenizer_key
 from guerdon.worlds.text.generate import Plan, generate
 from guerdon.worlds.text.heads import Head, find_head, unwrapped
-from guerdon.worlds.text.precision import checked_compute
+from guerdon.worlds.text.precision import checked_compute, computing
 from guerdon.worlds.text.prepared import prepared
 from guerdon.worlds.text.remembered import Remembered, constant
 from guerdon.worlds.text.rescore import LAYOUTS, rescore
@@ -36,8 +36,8 @@ class TextWorld:
     messages become ids (``encode_prompt``): 'auto' is the tokenizer's chat template, and without one texts as they
     stand and messages as a dialogue. cache: a folder that keeps the log-probs of snapshots that never change
     (``Remembered``), so that a row already read by the same weights is read from disk, also by a later run. compute:
-    torch.bfloat16 for the matrix products of re-scoring, while weights, sums along the layers and log-probs stay
-    float32; sampling is not touched.
+    torch.bfloat16 for the backbone's matrix products in sampling and re-scoring, while weights, sums along the layers
+    and log-probs of re-scoring stay float32.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class TextWorld:
         keys = mix(start_keys(own, seed).to(self.device)[start], within)
         eos = torch.tensor(self.eos, dtype=torch.int64, device=self.device)
         parts: list[tuple[TokenRows, Tensor]] = []
-        with actor.using(sampling.snapshot) as module:
+        with actor.using(sampling.snapshot) as module, computing(self.device, self.compute):
             head = self._head(module)
             for at in _batches([len(p) + limit for p in prompts for _ in range(per_start)], self.max_tokens):
                 used, inverse = torch.unique(start[at], return_inverse=True)
