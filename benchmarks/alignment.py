@@ -178,7 +178,7 @@ def trl(settings: Mapping[str, Any]) -> dict[str, Any]:
     tokenizer, model = models.tokenizer(), models.causal_lm()
     trainer_class, config_class, own = _trl_method(method, settings)
     # Its KTO trainer would load the reference from a hub where it is not read beforehand.
-    also = {"ref_model": models.causal_lm()} if method == "kto" and not settings["precompute"] else {}
+    also = {"ref_model": models.causal_lm()} if method != "simpo" and not settings["precompute"] else {}
     if method == "simpo":
         tokenizer = copy.deepcopy(tokenizer)
         tokenizer.bos_token = None  # its trainer would put one before every prompt

@@ -26,18 +26,13 @@ TRL: dict[str, tuple[dict[str, Any], ...]] = {
         {"micro": 1, "grouped": False, "bf16": False, "threads": 2},
         {"micro": 1, "grouped": True, "bf16": False, "threads": 2},
         {"micro": 4, "grouped": True, "bf16": False, "threads": 2},
-        {"micro": 16, "grouped": True, "bf16": False, "threads": 2},
         {"micro": 1, "grouped": True, "bf16": True, "threads": 2},
-        {"micro": 1, "grouped": True, "bf16": False, "threads": 1},
     ),
     "kto": (
         {"micro": 2, "grouped": True, "precompute": True, "bf16": False, "threads": 2},
         {"micro": 4, "grouped": True, "precompute": True, "bf16": False, "threads": 2},
-        {"micro": 16, "grouped": True, "precompute": True, "bf16": False, "threads": 2},
-        {"micro": 4, "grouped": False, "precompute": True, "bf16": False, "threads": 2},
-        {"micro": 4, "grouped": True, "precompute": False, "bf16": False, "threads": 2},
+        {"micro": 2, "grouped": True, "precompute": True, "bf16": True, "threads": 2},
         {"micro": 4, "grouped": True, "precompute": True, "bf16": True, "threads": 2},
-        {"micro": 4, "grouped": True, "precompute": True, "bf16": False, "threads": 1},
     ),
 }
 OURS: dict[str, tuple[dict[str, Any], ...]] = {

@@ -33,16 +33,17 @@ def reward(tmp_path_factory: pytest.TempPathFactory, llama: Path) -> Path:
 def seen(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Rows of real runs by kind."""
     count: Counter[str] = Counter()
-    evidence, draw, forward, encoded = (
+    evidence, draw, forward, packed, encoded = (
         rescore.evidence,
         generate.generate,
         ScalarRewardModel.forward,
+        ScalarRewardModel.packed_scores,
         ScalarRewardModel.score_encoded,
     )
 
-    def re_read(model: Any, head: Any, piece: Any, after: bool = False) -> Any:
+    def re_read(model: Any, head: Any, piece: Any, **rest: Any) -> Any:
         count["rows forward and backward" if torch.is_grad_enabled() else "rows forward"] += len(piece.row.unique())
-        return evidence(model, head, piece, after)
+        return evidence(model, head, piece, **rest)
 
     def drawn(model: Any, head: Any, plan: Any, *rest: Any) -> Any:
         count["responses drawn"] += len(plan.keys)
@@ -53,6 +54,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             count["reward: rows forward and backward"] += len(rows)
         return forward(self, rows)
 
+    def read_packed(self: Any, rows: Any, *rest: Any) -> Any:
+        if torch.is_grad_enabled():
+            count["reward: rows forward and backward"] += len(rows)
+        return packed(self, rows, *rest)
+
     def scored(self: Any, rows: Any, *rest: Any) -> Any:
         count["rows scored by the reward"] += len(rows)
         return encoded(self, rows, *rest)
@@ -61,6 +67,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     monkeypatch.setattr(rescore, "evidence", re_read)
     monkeypatch.setattr(world, "generate", drawn)
     monkeypatch.setattr(ScalarRewardModel, "forward", read)
+    monkeypatch.setattr(ScalarRewardModel, "packed_scores", read_packed)
     monkeypatch.setattr(ScalarRewardModel, "score_encoded", scored)
     return count
 
