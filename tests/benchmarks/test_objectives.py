@@ -74,7 +74,7 @@ def test_run_and_page(monkeypatch: pytest.MonkeyPatch) -> None:
     def fresh(call: str, settings: dict[str, Any], *, threads: int) -> dict[str, Any]:
         arm = call.rpartition(":")[2]
         asked.append((arm, dict(settings)))
-        speed = (8.0 if arm == "ours" else 2.0) * (2 if settings["micro"] == 4 else 1)
+        speed = (8.0 if arm == "ours" else 2.0) * (2 if settings["bf16"] else 1)
         return {
             "pairs_a_second": speed,
             "seconds": settings["pairs"] / speed,
@@ -92,8 +92,8 @@ def test_run_and_page(monkeypatch: pytest.MonkeyPatch) -> None:
         items = [i for batch in same[0]["order"] for i in batch]
         assert same[0]["order"] == same[1]["order"] and {len(b) for b in same[0]["order"]} == {16}
         assert sorted(items) == list(range(same[0]["pairs"] * (2 if method == "kto" else 1)))
-        assert result[method]["best"]["trl"]["micro"] == 4
-        assert all(s["micro"] == 4 for _, s in of[-2:]) and {arm for arm, _ in of[-2:]} == {"trl", "ours"}
+        assert all(best["bf16"] for best in result[method]["best"].values())
+        assert all(s["bf16"] for _, s in of[-2:]) and {arm for arm, _ in of[-2:]} == {"trl", "ours"}
     section = objectives.page(result)
     assert [r.holds for r in section.ratios] == [True] * 4
     assert section.ratios[0].value == 4.0 and section.ratios[1].value == pytest.approx(5e-4)
