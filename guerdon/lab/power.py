@@ -32,6 +32,7 @@ TEXT = (
     "guerdon.advantages.group",
     "guerdon.training.run",
     "guerdon.training.update",
+    "guerdon.training.comparisons",
     "guerdon.training.reward_models",
     "guerdon.worlds.text",
 )
