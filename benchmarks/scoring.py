@@ -149,7 +149,7 @@ def _timed(score: Callable[[Rows], list[float]], rows: Rows, repeats: int) -> di
     return {"rows": len(rows), "seconds": seconds, "memory": memory, "scores": scores}
 
 
-def run(pairs: int = 600, prompts: int = 64, tried: int = 128, repeats: int = 2) -> dict[str, Any]:
+def run(pairs: int = 500, prompts: int = 32, tried: int = 128, repeats: int = 2) -> dict[str, Any]:
     """The sweep on ``tried`` pairs, then the fastest float32 settings of each on all rows, bfloat16 on the pairs."""
     with tempfile.TemporaryDirectory() as folder:
         write_model(folder)
