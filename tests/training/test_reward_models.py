@@ -181,6 +181,20 @@ def test_the_centre_penalty_has_an_effect(llama: Path) -> None:
     assert size(1.0) < 0.5 * size(0.0)
 
 
+def test_fitting_in_bfloat16_rounds_and_learns_the_same(llama: Path) -> None:
+    """Other weights than in float32, all of them float32 and finite, and losses that agree to bfloat16's rounding."""
+    fits = []
+    for compute in (None, torch.bfloat16):
+        model = ScalarRewardModel.from_pretrained(llama)
+        fitted, history = fit_scalar_model(GOOD, model, epochs=1, lr=1e-3, pairs_at_once=4, compute=compute)
+        fits.append((fitted, [h["loss"] for h in history]))
+    (exact, losses), (rounded, others) = fits
+    assert losses != others and losses == pytest.approx(others, abs=0.05)
+    weights = list(rounded.parameters())
+    assert all(p.dtype == torch.float32 and bool(p.isfinite().all()) for p in weights)
+    assert any(not torch.equal(a, b) for a, b in zip(weights, exact.parameters(), strict=True))
+
+
 def test_an_embedding_head_learns(llama: Path) -> None:
     embedder = load_embedder(llama, pooling="mean", cache=False)
     seen: list[int] = []

@@ -64,6 +64,12 @@ def test_rloo_raises_the_reward_to_what_the_lengths_allow() -> None:
     )
 
 
+def test_a_run_under_autocast_is_refused() -> None:
+    """autocast keeps half copies of the weights until it is left, so every round would read those of the first."""
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(GuerdonError, match=r"compute=torch\.bfloat16"):
+        run(online(rounds=1))
+
+
 def every_pair(world: ToyWorld, snapshots: Snapshots, p_first: Any) -> tuple[Samples, Pairs]:
     """All ordered pairs of the 5 one-symbol responses to each of 4 prompts, soft-labelled."""
     prompts = [p for p in range(4) for _ in range(5)]

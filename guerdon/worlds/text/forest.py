@@ -12,21 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from guerdon.worlds.text.llama import SHAPED, turned
+from guerdon.worlds.text.llama import shaped, turned
 from guerdon.worlds.text.packs import Pack, Segment
 from guerdon.worlds.text.rms import normed
 from guerdon.worlds.text.tiles import Asked, tiles
 
 
 def supported(body: Any) -> bool:
-    """Whether a backbone has the shape this file reads: full attention everywhere, without dropout or gradient
-    checkpointing where it trains."""
-    config = getattr(body, "config", None)
-    if type(body).__name__ not in SHAPED or config is None:
-        return False
-    kinds = set(getattr(config, "layer_types", None) or ())
-    checkpointed = any(getattr(layer, "gradient_checkpointing", False) for layer in body.layers)
-    return kinds <= {"full_attention"} and not getattr(config, "attention_dropout", 0.0) and not checkpointed
+    """Whether a backbone has the shape this file reads: Llama's, without dropout or gradient checkpointing where it
+    trains."""
+    return (
+        shaped(body)
+        and not getattr(body.config, "attention_dropout", 0.0)
+        and not any(getattr(layer, "gradient_checkpointing", False) for layer in body.layers)
+    )
 
 
 def states(body: Any, pack: Pack, read: Tensor) -> Tensor:

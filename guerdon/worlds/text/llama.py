@@ -88,14 +88,21 @@ class LlamaCache:
         return seen if self.slot is None else seen[self.slot]
 
 
+def shaped(body: Any) -> bool:
+    """Whether a backbone is Llama-shaped: full attention everywhere, and rotary tables of its own kind alone."""
+    kinds = set(getattr(getattr(body, "config", None), "layer_types", None) or ())
+    return type(body).__name__ in SHAPED and kinds <= {"full_attention"} and fixed_rotary(body)
+
+
+def fixed_rotary(body: Any) -> bool:
+    """Whether rotary tables, where a backbone has any, do not hang on how long the rows beside a row are. A short probe
+    could not see that."""
+    return getattr(getattr(body, "rotary_emb", None), "rope_type", "default") in _ROTARY
+
+
 def supported(body: Any) -> bool:
-    """Whether a backbone has the shape this file decodes: full attention everywhere, rotary tables that do not depend
-    on the length, float32."""
-    if type(body).__name__ not in SHAPED or next(body.parameters()).dtype != torch.float32:
-        return False
-    config = body.config
-    kinds = set(getattr(config, "layer_types", None) or ())
-    return kinds <= {"full_attention"} and getattr(body.rotary_emb, "rope_type", "") in _ROTARY
+    """Whether ``decode`` may read a backbone: Llama-shaped, float32."""
+    return shaped(body) and next(body.parameters()).dtype == torch.float32
 
 
 def decode(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from guerdon.worlds.text.llama import fixed_rotary
 from guerdon.worlds.text.packs import Pack, Segment
 
 _Tree = list[Segment]
@@ -45,7 +46,7 @@ def reach(body: Any) -> int:
     rows are left to the model itself."""
     config = getattr(body, "config", None)
     plain = getattr(config, "_attn_implementation", None) in ("eager", "sdpa")
-    if type(body).__name__ not in _SHAPED or not plain:
+    if type(body).__name__ not in _SHAPED or not plain or not fixed_rotary(body):
         return 0
     kinds = set(getattr(config, "layer_types", None) or ())
     return min(MOST, getattr(config, "sliding_window", None) or MOST) if kinds <= _KINDS else 0

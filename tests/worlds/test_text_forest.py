@@ -1,0 +1,97 @@
+"""Attention over packs by segments and by tiles, the normalisation, and which backbones may be read so."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from guerdon.worlds.text import forest, token_rows
+from guerdon.worlds.text.heads import find_head
+from guerdon.worlds.text.packs import Pack, packs
+from guerdon.worlds.text.rms import normed
+from guerdon.worlds.text.tiles import tiles
+from tests.worlds.tiny import tiny
+
+# Three responses to one prompt (one of a single token), two to another, a row alone, and a long one.
+PROMPTS = [[1, 5, 6, 7]] * 3 + [[1, 9]] * 2 + [[1], [1, 4]]
+RESPONSES = [[8, 9], [8], [7, 6, 5, 4, 3], [5, 5], [6], [7, 8, 9], list(range(2, 30))]
+
+
+def pack() -> Pack:
+    """All rows in one pack."""
+    (only,) = packs(token_rows(PROMPTS, RESPONSES), 10_000)
+    return only
+
+
+def asked_of(given: Pack, partly: bool) -> list[tuple[forest.Segment, int]]:
+    """Every token, or the later ones of every second segment."""
+    whole = [(s, s.start) for s in given.segments]
+    return [(s, (s.start + s.stop) // 2) for s, _ in whole[::2]] if partly else whole
+
+
+@pytest.mark.parametrize("partly", [False, True])
+@pytest.mark.parametrize("groups", [4, 2])
+def test_tiles_see_what_segments_see(partly: bool, groups: int) -> None:
+    """Value and gradient, also where heads share keys: tiles are what devices other than CPUs use."""
+    given = pack()
+    asked = asked_of(given, partly)
+    g = torch.Generator().manual_seed(0)
+    n, m = sum(s.stop - first for s, first in asked), len(given.ids)
+    leaves = [torch.randn(size, h, 8, generator=g).requires_grad_() for size, h in ((n, 4), (m, groups), (m, groups))]
+    upstream = torch.randn(n, 4, 8, generator=g)
+    found: list[tuple[Tensor, ...]] = []
+    for look in (forest._by_segments, forest._by_tiles):
+        out = look(*leaves, given.segments, asked, 0.3)
+        found.append((out, *torch.autograd.grad((out * upstream).sum(), leaves)))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-5)
+
+
+def test_tiles_hold_every_asked_token_once() -> None:
+    given = pack()
+    for partly in (False, True):
+        asked = asked_of(given, partly)
+        held = torch.cat([t.queries[t.real] for t in tiles(asked, torch.device("cpu"))])
+        expected = torch.cat([torch.arange(first, s.stop) for s, first in asked])
+        assert torch.equal(held.sort().values, expected.sort().values)
+
+
+def test_a_prompt_stands_once_in_a_pack() -> None:
+    given = pack()
+    shared = len(PROMPTS[0]) + len(PROMPTS[3])
+    rest = len(PROMPTS[5]) + len(PROMPTS[6]) + sum(map(len, RESPONSES))
+    assert len(given.ids) == shared + rest
+    assert given.position.max() == len(PROMPTS[6]) + len(RESPONSES[6]) - 1
+    assert [s.stop for s in given.segments][:-1] == [s.start for s in given.segments][1:]
+
+
+def test_the_normalisation_is_transformers_own() -> None:
+    """Value and both gradients, to a few roundings of float32."""
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    g = torch.Generator().manual_seed(1)
+    norm = LlamaRMSNorm(16, eps=1e-5)
+    with torch.no_grad():
+        norm.weight.copy_(torch.randn(16, generator=g))
+    x, upstream = (torch.randn(7, 16, generator=g) for _ in range(2))
+    x[3] = 0.0  # a row of zeros is finite through ε
+    x.requires_grad_()
+    mine, theirs = normed(norm, x), norm(x)
+    torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-6)
+    got, want = (torch.autograd.grad((y * upstream).sum(), [x, norm.weight]) for y in (mine, theirs))
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_rotary_tables_that_hang_on_the_longest_row_are_left_to_the_model() -> None:
+    """'dynamic' scaling changes with the longest row of a call, which no short probe sees."""
+    model = tiny("llama", rope_scaling={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0})
+    head = find_head(model)
+    assert (head.linear, head.packs, head.masks, head.fast) == (True, False, 0, False)
+    assert find_head(tiny("llama")).packs
+
+
+def test_dropout_and_checkpointing_are_left_to_the_model() -> None:
+    assert not forest.supported(tiny("llama", attention_dropout=0.1).model)
+    model = tiny("llama")
+    model.gradient_checkpointing_enable()
+    assert not forest.supported(model.model)
