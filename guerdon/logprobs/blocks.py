@@ -21,7 +21,6 @@ class Plan:
     logit_scale: float
     chunk_tokens: int
     chunk_vocab: int
-    keep: bool  # blocks are kept for the backward pass instead of being computed twice
     products: torch.dtype | None = None  # type of the backward pass's products, None for the wide one
 
     @property
@@ -40,15 +39,17 @@ def chunks(size: int, chunk: int) -> Iterator[slice]:
     return (slice(start, min(start + chunk, size)) for start in range(0, size, chunk))
 
 
-def block_logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) -> Tensor:
-    """One block of z: hidden [m, D] already wide, weight [v, D], bias [v] -> [m, v]."""
+def block_logits(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, out: Tensor | None = None
+) -> Tensor:
+    """One block of z: hidden [m, D] already wide, weight [v, D], bias [v] -> [m, v], written to ``out`` if given."""
     weight = weight.to(hidden.dtype)
     if bias is None:
-        z = hidden @ weight.T
+        z = torch.mm(hidden, weight.T, out=out)
         if plan.before != 1.0:
             z *= plan.before
     else:
-        z = torch.addmm(bias.to(hidden.dtype), hidden, weight.T, beta=plan.before, alpha=plan.before)
+        z = torch.addmm(bias.to(hidden.dtype), hidden, weight.T, beta=plan.before, alpha=plan.before, out=out)
     return z if plan.softcap is None else z.tanh_().mul_(plan.after)
 
 
@@ -67,15 +68,15 @@ class Online:
         self.peak2, self.mass2 = lowest, zero  # m2 = max z2; sum exp(z2 - m2)
         self.cross = zero  # sum exp(z - m) ((z - m) - (z2 - m2))
 
-    def add(self, z: Tensor, z2: Tensor | None, labels: Tensor | None, keep: bool) -> None:
-        """Take in one block z [m, v]; overwrites it unless `keep`."""
+    def add(self, z: Tensor, z2: Tensor | None, labels: Tensor | None) -> None:
+        """Take in one block z [m, v] and overwrite it."""
         if "logp" in self.want and labels is not None:
             found = z.gather(1, labels.clamp(min=0)[:, None]).squeeze(1)
             self.label = torch.where(labels >= 0, found, self.label)
         peak = torch.maximum(self.peak, z.amax(1))
         fall = torch.where(self.mass > 0, self.peak - peak, 0.0)
         decay = fall.exp()
-        z = z - peak[:, None] if keep else z.sub_(peak[:, None])
+        z = z.sub_(peak[:, None])
         weights = z.exp() if "entropy" in self.want or "kl" in self.want else z.exp_()
         if "kl" in self.want and z2 is not None:
             peak2 = torch.maximum(self.peak2, z2.amax(1))

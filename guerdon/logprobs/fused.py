@@ -13,17 +13,18 @@ from torch.autograd.function import once_differentiable
 from guerdon.errors import GuerdonError
 from guerdon.logprobs.blocks import Online, Plan, block_logits, block_slope, chunks, local_labels, second_logits
 from guerdon.logprobs.checks import Head, Want, check_labels, checked_heads
+from guerdon.logprobs.kept import KeptLogprobs
 
 # Elements of one [chunk_tokens, chunk_vocab] block: on a CPU what stays near the cache, else what keeps a device busy.
 _CPU_BLOCK = 1 << 20
 _DEVICE_BLOCK = 1 << 24
-# Logits kept for the backward pass instead of being computed twice: never more than this many.
-_CPU_KEPT = 1 << 22
+# What is kept of the logits for the backward pass instead of being computed twice: never more than this many.
+_CPU_KEPT = 1 << 24
 _CHUNK_VOCAB = 1 << 11
 
 
 class _TokenLogprobs(torch.autograd.Function):
-    """Forward keeps one log-normaliser a token; backward computes each block again, unless few enough were kept."""
+    """Forward keeps one log-normaliser a token; backward computes each block again."""
 
     @staticmethod
     def forward(
@@ -38,37 +39,33 @@ class _TokenLogprobs(torch.autograd.Function):
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         parts: dict[str, list[Tensor]] = {name: [] for name in plan.want}
         norms, norms2 = [hidden.new_zeros(0, dtype=wide)], [hidden.new_zeros(0, dtype=wide)]
-        kept: list[Tensor] = []
+        room = hidden.new_empty(min(plan.chunk_tokens, len(hidden)) * plan.chunk_vocab, dtype=wide)
         with torch.autocast(hidden.device.type, enabled=False):
             for tokens in chunks(hidden.shape[0], plan.chunk_tokens):
                 rows = hidden[tokens].to(wide)
                 rows2 = None if second is None else second[0][tokens].to(wide)
                 online = Online(rows, plan)
                 for words in chunks(weight.shape[0], plan.chunk_vocab):
-                    block = block_logits(rows, weight[words], None if bias is None else bias[words], plan)
-                    block2 = second_logits(rows2, second, words, plan)
-                    online.add(block, block2, local_labels(labels, tokens, words), plan.keep)
-                    if plan.keep:
-                        kept += [block] if block2 is None else [block, block2]
-                out, norm, norm2 = online.finish()
+                    head = weight[words]
+                    out = room[: len(rows) * len(head)].view(len(rows), len(head))
+                    block = block_logits(rows, head, None if bias is None else bias[words], plan, out)
+                    online.add(block, second_logits(rows2, second, words, plan), local_labels(labels, tokens, words))
+                found, norm, norm2 = online.finish()
                 for name in plan.want:
-                    parts[name].append(out[name])
+                    parts[name].append(found[name])
                 norms.append(norm)
                 norms2.append(norm2)
         outputs = tuple(torch.cat([norms[0], *parts[name]]) for name in plan.want)
         ctx.plan = plan
         head2 = second or (None, None, None)
-        ctx.save_for_backward(
-            hidden, weight, bias, labels, *head2, torch.cat(norms), torch.cat(norms2), *outputs, *kept
-        )
+        ctx.save_for_backward(hidden, weight, bias, labels, *head2, torch.cat(norms), torch.cat(norms2), *outputs)
         return outputs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, labels, hidden2, weight2, bias2, norm, norm2, *rest = ctx.saved_tensors
+        hidden, weight, bias, labels, hidden2, weight2, bias2, norm, norm2, *outputs = ctx.saved_tensors
         plan: Plan = ctx.plan
-        outputs, kept = rest[: len(plan.want)], iter(rest[len(plan.want) :])
         second = None if hidden2 is None else (hidden2, weight2, bias2)
         # Sums over chunks are kept in the wide type and rounded once at the end.
         sums = [
@@ -86,11 +83,8 @@ class _TokenLogprobs(torch.autograd.Function):
                 flow = {name: (grad[tokens, None], out[tokens, None]) for name, grad, out in arriving}
                 for words in chunks(weight.shape[0], plan.chunk_vocab):
                     head, offset = weight[words], None if bias is None else bias[words]
-                    z = next(kept) if plan.keep else block_logits(rows, head, offset, plan)
-                    if plan.keep:
-                        z2 = None if second is None else next(kept)
-                    else:
-                        z2 = second_logits(rows2, second, words, plan)
+                    z = block_logits(rows, head, offset, plan)
+                    z2 = second_logits(rows2, second, words, plan)
                     logq = None if z2 is None else z2 - norm2[tokens, None]
                     slope = block_slope(z - norm[tokens, None], logq, local_labels(labels, tokens, words), flow)
                     if plan.softcap is not None:
@@ -182,10 +176,12 @@ def token_logprobs(
     head2 = None
     if rows2 is not None and second is not None:
         head2 = (rows2.detach(), second[1].detach(), None if second[2] is None else second[2].detach())
-    few = own and len(rows) * vocab * (1 if head2 is None else 2) <= (_CPU_KEPT if on_cpu else _DEVICE_BLOCK)
-    keep = torch.is_grad_enabled() and (few or (len(rows) <= chunk_tokens and vocab <= chunk_vocab))
-    plan = Plan(names, float(temperature), softcap, logit_scale, chunk_tokens, chunk_vocab, keep, products)
-    outputs = _TokenLogprobs.apply(rows, weight, bias, flat_labels, head2, plan)
+    plan = Plan(names, float(temperature), softcap, logit_scale, chunk_tokens, chunk_vocab, products)
+    few = own and len(rows) * vocab <= (_CPU_KEPT if on_cpu else _DEVICE_BLOCK)
+    if names == ("logp",) and softcap is None and few and torch.is_grad_enabled():
+        outputs = KeptLogprobs.apply(rows, weight, bias, flat_labels, plan)
+    else:
+        outputs = _TokenLogprobs.apply(rows, weight, bias, flat_labels, head2, plan)
     if kept is not None:
         outputs = tuple(o.new_zeros(math.prod(shape)).index_put((kept,), o) for o in outputs)
     return {name: out.reshape(shape) for name, out in zip(names, outputs, strict=True)}

@@ -1,0 +1,69 @@
+"""log p(label) of few tokens: the gradient with respect to the logits is made in the forward pass and kept, so that the
+backward pass is two matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from guerdon.logprobs.blocks import Plan, block_logits, chunks
+
+
+class KeptLogprobs(torch.autograd.Function):
+    """(hidden [n,D], weight [V,D], bias [V] or None, labels int64 [n], plan without softcap) -> log p(label) [n].
+
+    With z the logits, m = max z and e = exp(z − m), the gradient of log p(y) is −(e − 1[y] Σe)/Σe. The bracket is kept,
+    [n,V] in ``plan.products`` (its entry at y as minus the sum of the others, which rounds where 1 − p would cancel),
+    and the factor of each row is put on the narrow side of both products.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, plan: Plan
+    ) -> tuple[Tensor]:
+        wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        store, vocab = plan.products or wide, weight.shape[0]
+        with torch.autocast(hidden.device.type, enabled=False):
+            rows = hidden.to(wide)
+            kept = rows.new_empty(len(rows), vocab, dtype=store)
+            scratch = None if store == wide else rows.new_empty(min(plan.chunk_tokens, len(rows)), vocab)
+            masses, logps = [rows.new_zeros(0, 1)], [rows.new_zeros(0)]
+            for tokens in chunks(len(rows), plan.chunk_tokens):
+                x, label = rows[tokens], labels[tokens, None]
+                z = kept[tokens] if scratch is None else scratch[: len(x)]
+                for words in chunks(vocab, plan.chunk_vocab):
+                    block_logits(x, weight[words], None if bias is None else bias[words], plan, z[:, words])
+                z.sub_(z.amax(1, keepdim=True))
+                at = z.gather(1, label)
+                z.exp_().scatter_(1, label, 0.0)
+                others = z.sum(1, keepdim=True)
+                z.scatter_(1, label, -others)
+                if scratch is not None:
+                    kept[tokens] = z
+                masses.append(others + at.exp())
+                logps.append((at - masses[-1].log()).squeeze(1))
+        ctx.plan = plan
+        ctx.save_for_backward(rows, weight, bias, kept, torch.cat(masses))
+        ctx.dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
+        return (torch.cat(logps),)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, _, kept, mass = ctx.saved_tensors
+        scale = ctx.plan.before * ctx.plan.after
+        factor = grads[0][:, None] * (-scale / mass)
+        hidden_type, weight_type, bias_type = ctx.dtypes
+        to_hidden, to_weight, to_bias = ctx.needs_input_grad[:3]
+        with torch.autocast(rows.device.type, enabled=False):
+            narrow = kept.dtype
+            return (
+                ((kept @ weight.to(narrow)) * factor).to(hidden_type) if to_hidden else None,
+                (kept.T @ (rows * factor).to(narrow)).to(weight_type) if to_weight else None,
+                (factor.to(narrow).T @ kept).squeeze(0).to(bias_type) if to_bias else None,
+                None,
+                None,
+            )
