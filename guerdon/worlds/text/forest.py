@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from guerdon.worlds.text.llama import shaped, turned
+from guerdon.worlds.text.llama import shaped
 from guerdon.worlds.text.packs import Pack, Segment
 from guerdon.worlds.text.rms import normed
+from guerdon.worlds.text.rotary import turned
 from guerdon.worlds.text.tiles import Asked, tiles
 
 

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from guerdon.worlds.text.rotary import turned
+
 SHAPED = ("LlamaModel", "Qwen2Model")
 _ROTARY = ("default", "linear", "llama3")
 
@@ -163,9 +165,3 @@ def _allowed(mask: Tensor | None) -> Tensor | None:
 
 def _norm(x: Tensor, norm: Any) -> Tensor:
     return F.rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
-
-
-def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions: x [...,D] with tables that broadcast against it."""
-    half = x.shape[-1] // 2
-    return x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
