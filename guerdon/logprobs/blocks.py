@@ -39,9 +39,7 @@ def chunks(size: int, chunk: int) -> Iterator[slice]:
     return (slice(start, min(start + chunk, size)) for start in range(0, size, chunk))
 
 
-def block_logits(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, out: Tensor | None = None
-) -> Tensor:
+def block_logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, out: Tensor | None = None) -> Tensor:
     """One block of z: hidden [m, D] already wide, weight [v, D], bias [v] -> [m, v], written to ``out`` if given."""
     weight = weight.to(hidden.dtype)
     if bias is None:

@@ -70,7 +70,8 @@ def test_parity_with_the_twin(
     p = problem(seed, tokens, width, vocab, bias)
     options = {"want": sorted(want), "temperature": temperature, "softcap": softcap, "logit_scale": logit_scale}
     got = run(token_logprobs, p, **options, chunk_tokens=chunk_tokens, chunk_vocab=chunk_vocab)
-    assert_same(got, run(token_logprobs_reference, p, **options))
+    # Logits, and with them the terms that a gradient sums up, grow as the temperature falls.
+    assert_same(got, run(token_logprobs_reference, p, **options), 1e-5 / min(temperature, 1.0))
 
 
 @pytest.mark.parametrize("chunk_vocab", [7, 100])

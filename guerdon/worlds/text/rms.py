@@ -32,8 +32,8 @@ class _Rms(torch.autograd.Function):
 
 
 def normed(norm: Any, x: Tensor) -> Tensor:
-    """``norm(x)`` for x [n,D], norm one of transformers' RMS norms (``weight``, ``variance_epsilon``). Under autocast in
-    its type, so that the matrix products it goes into do not cast it one after the other."""
+    """``norm(x)`` for x [n,D], norm one of transformers' RMS norms (``weight``, ``variance_epsilon``). Under autocast
+    in its type, so that the matrix products it goes into do not cast it one after the other."""
     if not x.dtype == norm.weight.dtype == torch.float32:
         return norm(x)
     kind = x.device.type

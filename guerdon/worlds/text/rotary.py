@@ -24,8 +24,8 @@ class _Turned(torch.autograd.Function):
 
 
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions: x [...,D] with constant tables that broadcast against it, each of two equal halves; in the wider
-    of the types of x and the tables."""
+    """Rotary positions: x [...,D] with constant tables that broadcast against it, each of two equal halves; in the
+    wider of the types of x and the tables."""
     return _Turned.apply(x, cos, sin)
 
 
