@@ -200,11 +200,12 @@ def test_bfloat16_is_computed_in_float32_and_gradients_come_back_in_bfloat16() -
 
 
 @pytest.mark.parametrize("want", [("logp",), WANTS])
-@pytest.mark.parametrize("tokens", [5, 600])
-def test_kept_blocks_are_the_computed_ones(want, tokens) -> None:
-    """Default chunks over a vocabulary that is cut: with few logits every block is kept, and the gradient may be asked
-    for twice; with many they are computed again."""
-    p = problem(11, tokens, 4, 8200)
+@pytest.mark.parametrize("kept", [0, 1 << 24])
+def test_what_is_kept_is_what_would_be_computed(want, kept, monkeypatch) -> None:
+    """Default chunks over a vocabulary that is cut, few enough to be kept and too many; the gradient may be asked for
+    twice."""
+    monkeypatch.setattr("guerdon.logprobs.fused._CPU_KEPT", kept)
+    p = problem(11, 600, 4, 8200)
     expected = run(token_logprobs_reference, p, want=want)
     assert_same(run(token_logprobs, p, want=want), expected, 2e-5)
     out = token_logprobs(p["hidden"], p["weight"], p["labels"], bias=p["bias"], second=p["second"], want=want)
@@ -355,3 +356,33 @@ def test_errors_say_what_to_do() -> None:
                 function(**arguments)
     with pytest.raises(GuerdonError, match="at least one"):
         token_logprobs(h, w, y, chunk_tokens=0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("temperature", "logit_scale"), [(1.0, 1.0), (0.5, 0.25)])
+def test_what_is_kept_for_the_backward_pass(bias, temperature, logit_scale, monkeypatch) -> None:
+    """Few tokens in blocks of the module's own size, several of them both ways, and a gradient for every leaf."""
+    monkeypatch.setattr("guerdon.logprobs.fused._CPU_BLOCK", 24)
+    monkeypatch.setattr("guerdon.logprobs.fused._CHUNK_VOCAB", 8)
+    p = problem(4, 11, 5, 23, bias)
+    options = {"temperature": temperature, "logit_scale": logit_scale}
+    assert_same(run(token_logprobs, p, **options), run(token_logprobs_reference, p, **options), 1e-6)
+
+
+def test_what_is_kept_passes_gradcheck_with_its_own_blocks() -> None:
+    p = problem(3, 4, 3, 11, dtype=torch.float64)
+
+    def outputs(hidden, weight, bias):
+        return token_logprobs(hidden, weight, p["labels"], bias=bias, temperature=0.7)["logp"]
+
+    assert torch.autograd.gradcheck(outputs, (p["hidden"], p["weight"], p["bias"]))
+
+
+@pytest.mark.parametrize("products", [None, torch.bfloat16])
+def test_a_confident_token_keeps_its_small_gradient(products) -> None:
+    """1 − p of a token with p = 1 − 2e-5 is far below what bfloat16 (or 1 − p in float32, to 1 %) tells from 0."""
+    hidden = torch.ones(1, 1, requires_grad=True)
+    weight = torch.tensor([[11.0], [0.0], [0.0]], requires_grad=True)
+    token_logprobs(hidden, weight, torch.tensor([0]), products=products)["logp"].backward()
+    others = 2 / (math.exp(11.0) + 2)
+    assert weight.grad[0].item() == pytest.approx(others, rel=1e-2 if products else 1e-5)
