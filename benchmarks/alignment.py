@@ -108,7 +108,7 @@ def ours(settings: Mapping[str, Any]) -> dict[str, Any]:
                 snapshots,
                 source,
                 beta=BETA[method],
-                margin=SIMPO_MARGIN,
+                **({"margin": SIMPO_MARGIN} if method == "simpo" else {}),
                 optim=optim,
                 seed=seed,
                 micro=micro,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 from guerdon.logprobs.blocks import Plan, block_logits, chunks
 
@@ -28,10 +29,12 @@ class KeptLogprobs(torch.autograd.Function):
         store, vocab = plan.products or wide, weight.shape[0]
         with torch.autocast(hidden.device.type, enabled=False):
             rows = hidden.to(wide)
-            kept = rows.new_empty(len(rows), vocab, dtype=store)
-            scratch = None if store == wide else rows.new_empty(min(plan.chunk_tokens, len(rows)), vocab)
+            kept = rows.new_empty(_even(len(rows), store, wide), vocab, dtype=store)
+            kept[len(rows) :] = 0
+            at_once = max(1, plan.chunk_tokens * plan.chunk_vocab // vocab)
+            scratch = None if store == wide else rows.new_empty(min(at_once, len(rows)), vocab)
             masses, logps = [rows.new_zeros(0, 1)], [rows.new_zeros(0)]
-            for tokens in chunks(len(rows), plan.chunk_tokens):
+            for tokens in chunks(len(rows), at_once):
                 x, label = rows[tokens], labels[tokens, None]
                 z = kept[tokens] if scratch is None else scratch[: len(x)]
                 for words in chunks(vocab, plan.chunk_vocab):
@@ -59,11 +62,19 @@ class KeptLogprobs(torch.autograd.Function):
         hidden_type, weight_type, bias_type = ctx.dtypes
         to_hidden, to_weight, to_bias = ctx.needs_input_grad[:3]
         with torch.autocast(rows.device.type, enabled=False):
-            narrow = kept.dtype
+            narrow, n = kept.dtype, len(rows)
+            more = (0, 0, 0, len(kept) - n)
+            scaled, factors = pad((rows * factor).to(narrow), more), pad(factor.to(narrow), more)
             return (
-                ((kept @ weight.to(narrow)) * factor).to(hidden_type) if to_hidden else None,
-                (kept.T @ (rows * factor).to(narrow)).to(weight_type) if to_weight else None,
-                (factor.to(narrow).T @ kept).squeeze(0).to(bias_type) if to_bias else None,
+                ((kept @ weight.to(narrow))[:n] * factor).to(hidden_type) if to_hidden else None,
+                (kept.T @ scaled).to(weight_type) if to_weight else None,
+                (factors.T @ kept).squeeze(0).to(bias_type) if to_bias else None,
                 None,
                 None,
             )
+
+
+def _even(n: int, store: torch.dtype, wide: torch.dtype) -> int:
+    """Rows that are kept for n tokens: half-precision products compile a kernel for every new number of rows, so that
+    the numbers should come back."""
+    return n if store == wide else -(-n // 128) * 128

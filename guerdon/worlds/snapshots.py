@@ -142,6 +142,22 @@ class Snapshots:
         self._stored[name] = _copy(self.module, torch.float32 if isinstance(rule, EMA) else None)
         self._step[name] = self._step[LIVE]
 
+    def put(self, name: str, parameters: Mapping[str, Tensor]) -> None:
+        """Make the stored snapshot ``name`` these parameters (of another model of the same shape), copied.
+
+        Raises GuerdonError unless every parameter that it holds is there in the same shape.
+        """
+        self._check(name)
+        held = self._stored.get(name)
+        if held is None:
+            raise GuerdonError(f"The snapshot {name!r} holds no parameters of its own, so none can be put there.")
+        for key, x in held.items():
+            if key not in parameters or parameters[key].shape != x.shape:
+                came = list(parameters[key].shape) if key in parameters else "nothing"
+                raise GuerdonError(f"The snapshot {name!r} needs {key} of shape {list(x.shape)}, but {came} came.")
+        self._stored[name] = {key: parameters[key].detach().clone().to(x) for key, x in held.items()}
+        self._step[name] = self._step[LIVE]
+
     def refresh(self, step: int) -> None:
         """Tell every rule that the policy has taken ``step`` updates in all. Call once after each update."""
         self._step[LIVE] = step

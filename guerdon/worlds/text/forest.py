@@ -18,6 +18,8 @@ from guerdon.worlds.text.rms import normed
 from guerdon.worlds.text.rotary import turned
 from guerdon.worlds.text.tiles import Asked, tiles
 
+_STEP = 256
+
 
 def supported(body: Any) -> bool:
     """Whether a backbone has the shape this file reads: Llama's, without dropout or gradient checkpointing where it
@@ -36,26 +38,40 @@ def states(body: Any, pack: Pack, read: Tensor) -> Tensor:
     """
     x = body.embed_tokens(pack.ids)
     cos, sin = body.rotary_emb(x, pack.position[None])
-    cos, sin = cos[0, :, None], sin[0, :, None]
+    n, rows = len(x), _even(len(x), x.device)
+    x, cos, sin = _filled(x, rows), _filled(cos[0, :, None], rows), _filled(sin[0, :, None], rows)
     needed, back = torch.unique(read, return_inverse=True)
     whole = [(s, s.start) for s in pack.segments]
     for i, layer in enumerate(body.layers):
         attention = layer.self_attn
         size = attention.head_dim
         y = normed(layer.input_layernorm, x)
-        k = turned(attention.k_proj(y).view(len(x), -1, size), cos, sin)
-        v = attention.v_proj(y).view(len(x), -1, size)
+        k = turned(attention.k_proj(y).view(rows, -1, size), cos, sin)[:n]
+        v = attention.v_proj(y).view(rows, -1, size)[:n]
         asked = whole
         if i + 1 == len(body.layers):
             asked = _reaching(pack.segments, needed.tolist())
             at = torch.cat([torch.arange(first, s.stop, device=x.device) for s, first in asked])
-            x, y, cos, sin = x[at], y[at], cos[at], sin[at]
+            n, rows = len(at), _even(len(at), x.device)
+            x, y, cos, sin = (_filled(t[at], rows) for t in (x, y, cos, sin))
             needed = torch.searchsorted(at, needed)
-        q = turned(attention.q_proj(y).view(len(x), -1, size), cos, sin)
+        q = turned(attention.q_proj(y).view(rows, -1, size), cos, sin)[:n]
         look = _by_segments if x.device.type == "cpu" else _by_tiles
-        x = _plus(x, attention.o_proj(look(q, k, v, pack.segments, asked, attention.scaling).flatten(1)))
+        seen = look(q, k, v, pack.segments, asked, attention.scaling).flatten(1)
+        x = _plus(x, attention.o_proj(_filled(seen, rows)))
         x = _plus(x, layer.mlp(normed(layer.post_attention_layernorm, x)))
     return body.norm(x[needed])[back]
+
+
+def _even(n: int, device: torch.device) -> int:
+    """Rows that n tokens are filled up to. In half precision a CPU compiles a kernel for every new number of rows and
+    keeps it: rounded up, the numbers come back."""
+    return -(-n // _STEP) * _STEP if device.type == "cpu" and torch.is_autocast_enabled("cpu") else n
+
+
+def _filled(x: Tensor, rows: int) -> Tensor:
+    """x [n,…] with rows of zeros behind it, ``rows`` in all."""
+    return x if rows == len(x) else torch.cat([x, x.new_zeros(rows - len(x), *x.shape[1:])])
 
 
 def _plus(x: Tensor, y: Tensor) -> Tensor:
