@@ -9,6 +9,7 @@ from torch import Tensor
 
 from guerdon.batch import checks
 from guerdon.batch.channels import Scores
+from guerdon.batch.lists import Lists
 from guerdon.batch.pairs import Pairs
 from guerdon.batch.steps import Predictions, Steps
 from guerdon.errors import GuerdonError, NeedsError
@@ -19,14 +20,10 @@ class Batch:
     """N rows and everything known of them.
 
     steps: per-step evidence; a batch made from ``predictions`` alone reads it as steps. pairs: comparisons. rows: name
-    -> int64 row
-    numbers (lists, anchors, calibration sets, mismatched rows, the six rows of SRPO; sets that belong together are
-    aligned by
+    -> int64 row numbers (anchors, calibration sets, mismatched rows; sets that belong together are aligned by
     position). advantages, returns: name -> [N,T]. scores: channels. heads: name -> [N] outputs of a scalar head (carry
-    gradient).
-    columns: a sequence or tensor of N values each. block: int64 [N]; rows of one block are never parted by a split
-    (default: pairs
-    and single rows).
+    gradient). columns: a sequence or tensor of N values each. block: int64 [N]; rows of one block are never parted by a
+    split (default: pairs, lists and single rows). lists: rows rated together, or rows with roles.
     """
 
     steps: Steps | None = None
@@ -39,6 +36,7 @@ class Batch:
     heads: Mapping[str, Tensor] = field(default_factory=dict)
     columns: Mapping[str, Any] = field(default_factory=dict)
     block: Tensor | None = None
+    lists: Lists | None = None
 
     def __post_init__(self) -> None:
         if self.steps is None and self.predictions is not None:
@@ -47,6 +45,8 @@ class Batch:
         if self.pairs is not None:
             checks.indices("Batch", "pairs.winner", self.pairs.winner, n)
             checks.indices("Batch", "pairs.loser", self.pairs.loser, n)
+        if self.lists is not None:
+            checks.indices("Batch", "lists.rows", self.lists.rows[self.lists.mask], n)
         for name, x in self.rows.items():
             checks.indices("Batch", f"rows[{name!r}]", x, n)
         if self.steps is not None:
@@ -95,24 +95,33 @@ class Batch:
         return here
 
     def blocks(self) -> Tensor:
-        """int64 [N]: which rows stay together. Given, or the connected components of the pairs."""
+        """int64 [N]: which rows stay together. Given, or the connected components of pairs and lists."""
         if self.block is not None:
             return self.block
         block = torch.arange(len(self), device=self.device)
-        if self.pairs is not None and len(self.pairs):
+        first, second = self._together()
+        if len(first):
             changed = True
             while changed:  # label propagation: as many rounds as the longest chain of pairs, 1-2 for disjoint pairs
-                low = torch.minimum(block[self.pairs.winner], block[self.pairs.loser])
-                new = block.scatter_reduce(0, self.pairs.winner, low, "amin").scatter_reduce(
-                    0, self.pairs.loser, low, "amin"
-                )
+                low = torch.minimum(block[first], block[second])
+                new = block.scatter_reduce(0, first, low, "amin").scatter_reduce(0, second, low, "amin")
                 changed = not torch.equal(new, block)
                 block = new
         return block
 
+    def _together(self) -> tuple[Tensor, Tensor]:
+        """Two rows int64 [E] each that may not be parted."""
+        ends = [] if self.pairs is None else [(self.pairs.winner, self.pairs.loser)]
+        if self.lists is not None and len(self.lists):
+            whole = torch.where(self.lists.mask, self.lists.rows, self.lists.rows.max(-1, keepdim=True).values)
+            whole = whole[whole[:, 0] >= 0]
+            ends.append((whole[:, :1].expand_as(whole).flatten(), whole.flatten()))
+        none = torch.zeros(0, dtype=torch.int64, device=self.device)
+        return torch.cat([none, *(a for a, _ in ends)]), torch.cat([none, *(b for _, b in ends)])
+
     def take(self, rows: Tensor) -> "Batch":
-        """The rows with these numbers [M]: pairs and named sets follow, renumbered; whole blocks only where pairs are
-        present."""
+        """The rows with these numbers [M]: pairs, lists and named sets follow, renumbered; whole blocks only where
+        pairs or lists are present."""
         renumber = torch.full((len(self),), -1, dtype=torch.int64, device=rows.device)
         renumber[rows] = torch.arange(len(rows), device=rows.device)
         at = rows.tolist()
@@ -131,6 +140,7 @@ class Batch:
             {k: v[rows] for k, v in self.heads.items()},
             {k: column(v) for k, v in self.columns.items()},
             None if self.block is None else self.block[rows],
+            None if self.lists is None else self.lists.take(renumber),
         )
 
     def split(self, parts: int) -> Sequence["Batch"]:

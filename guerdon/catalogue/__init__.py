@@ -7,12 +7,13 @@ is a part of the library.
 """
 
 from guerdon.catalogue.method import Method, entries, find, search
-from guerdon.catalogue.verdicts import RESULTS, describe, reproduce, stored, table
+from guerdon.catalogue.verdicts import RESULTS, describe, describe_preset, reproduce, stored, table
 
 __all__ = [
     "RESULTS",
     "Method",
     "describe",
+    "describe_preset",
     "entries",
     "find",
     "reproduce",

@@ -19,7 +19,8 @@ class Method:
     slug: its name here. card: its number in the founding list. title, paper: as published ('Rafailov et al. 2023, arXiv
     2305.18290'). family: 'direct', 'online', 'reward_models', … composition: the expression that builds it from the
     library's parts. essence: one or two sentences. experiment: both arms, one search grid, seeds, and the claim, all
-    fixed before the runs. caveat: what the experiment does not show, or where it departs from the paper.
+    fixed before the runs. caveat: what the experiment does not show, or where it departs from the paper. checks: the
+    tests that hold its card's hand-computed values ('tests/objectives/test_x.py::test_y').
     """
 
     slug: str
@@ -31,6 +32,7 @@ class Method:
     composition: str
     experiment: Experiment
     caveat: str = ""
+    checks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.experiment.slug != self.slug:

@@ -8,6 +8,7 @@ from guerdon.catalogue.method import Method, entries
 from guerdon.lab.protocol import run_experiment, verdict
 from guerdon.lab.results import Result, load
 from guerdon.lab.stats import Verdict, expected_by_chance
+from guerdon.training.methods import Preset
 
 RESULTS = Path(__file__).parent / "results"
 """Stored results; they travel with the package, so that an installed guerdon shows its verdicts."""
@@ -30,6 +31,21 @@ def stored(method: Method, folder: Path = RESULTS) -> Result | None:
     return load(path) if path.exists() else None
 
 
+def describe_preset(preset: Preset) -> dict[str, Any]:
+    """What is known of a preset that has no entry: paper, what it reads, hyperparameters with defaults, checks."""
+    return {
+        "slug": preset.name,
+        "kind": "preset",
+        "paper": preset.paper,
+        "family": "online" if preset.online else "direct",
+        "reads": preset.reads,
+        "hyper": preset.hyper(),
+        "needs": list(preset.needs),
+        "protects": preset.protects,
+        "checks": list(preset.checks),
+    }
+
+
 def describe(method: Method, folder: Path = RESULTS) -> dict[str, Any]:
     """Everything known of an entry as plain data: card, claim, composition, verdict ('none' where nothing is
     stored)."""
@@ -38,6 +54,7 @@ def describe(method: Method, folder: Path = RESULTS) -> dict[str, Any]:
     claim = method.claim
     out: dict[str, Any] = {
         "slug": method.slug,
+        "kind": "method",
         "card": method.card,
         "title": method.title,
         "paper": method.paper,
@@ -53,6 +70,7 @@ def describe(method: Method, folder: Path = RESULTS) -> dict[str, Any]:
             "smallest_effect": claim.smallest_effect,
         },
         "caveat": method.caveat,
+        "checks": list(method.checks),
         "verdict": "none" if found is None else found.status,
         "sentence": "no result is stored" if found is None else found.sentence,
     }

@@ -52,6 +52,7 @@ def with_tensors(batch: Batch, values: Mapping[str, Tensor], mask: Tensor | None
         named("heads.", batch.heads),
         batch.columns,
         batch.block,
+        batch.lists,
     )
 
 
@@ -79,6 +80,7 @@ def with_empty_row(batch: Batch) -> Batch:
         each(batch.heads),
         {k: v[again] if isinstance(v, Tensor) else [*v, v[-1]] for k, v in batch.columns.items()},
         None if batch.block is None else torch.cat([batch.block, batch.block.max()[None] + 1]),
+        batch.lists,
     )
 
 
@@ -190,6 +192,7 @@ def stripped(batch: Batch, needs: tuple[str, ...]) -> Batch:
         some("heads.", batch.heads),
         some("columns.", batch.columns),
         batch.block if batch.block is not None else batch.blocks(),
+        batch.lists if "lists" in firsts else None,
     )
 
 

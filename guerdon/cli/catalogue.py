@@ -5,27 +5,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from guerdon.catalogue import describe, entries, find, reproduce, search
+from guerdon.catalogue import describe, describe_preset, entries, find, reproduce, search
 from guerdon.cli import show
+from guerdon.errors import GuerdonError
 from guerdon.lab.protocol import SMOKE_SEEDS
+from guerdon.training.methods import presets
 
 COLUMNS = ("slug", "card", "title", "family", "verdict")
+PRESET_COLUMNS = ("slug", "paper", "reads", "protects")
 
 
-def list_methods(name: str | None, wanted: str | None, json: bool) -> None:
-    """One entry whole, or a line for each that mentions ``wanted``."""
+def list_methods(name: str | None, wanted: str | None, json: bool, family: str | None = None) -> None:
+    """One entry or preset whole, or a line for each that mentions ``wanted``; of one ``family`` alone if given."""
+    others = {p.name: p for p in presets() if p.card is None}
     if name is not None:
-        found = describe(find(name))
+        found = describe_preset(others[name]) if name in others else describe(find(name))
         if json:
             _print(found)
         else:
             show.table(str(found["title"]), ("", ""), [(k, _text(v)) for k, v in found.items()])
         return
+    text = (wanted or "").casefold()
     kept = [describe(method) for method in (entries() if wanted is None else search(wanted))]
+    more = [describe_preset(p) for p in others.values() if text in f"{p.name} {p.paper} {p.protects}".casefold()]
+    if family is not None:
+        families = sorted({str(found["family"]) for found in (*kept, *more)})
+        kept, more = ([x for x in found if x["family"] == family] for found in (kept, more))
+        if not kept and not more and family not in families:
+            raise GuerdonError(f"There is no family {family!r}; there are {', '.join(families)}.")
     if json:
-        _print(kept)
-    else:
-        show.table(f"{len(kept)} methods", COLUMNS, [[str(found[c]) for c in COLUMNS] for found in kept])
+        _print([*kept, *more])
+        return
+    show.table(f"{len(kept)} methods", COLUMNS, [[str(found[c]) for c in COLUMNS] for found in kept])
+    if more:
+        rows = [[str(found[c]) for c in PRESET_COLUMNS] for found in more]
+        show.table(f"{len(rows)} presets without an entry (`guerdon align --method`)", PRESET_COLUMNS, rows)
 
 
 def run_reproductions(names: Sequence[str], smoke: bool, json: bool) -> None:

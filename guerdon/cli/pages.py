@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any, get_args
 
-from guerdon.verbs.schema import Option, choices_of, options_of
+from guerdon.verbs.schema import Option, choices_of, is_free, options_of
 
 SHARED = "Every verb also takes `--config FILE`, `--set NAME=VALUE`, `--json`, `--dry-run`, `--debug` and `--help`."
 NAMES = (
@@ -59,6 +59,9 @@ def options_page(verb: VerbPage) -> str:
 
 def _rows(verb: VerbPage) -> Iterator[str]:
     for option in verb.options:
+        if is_free(option.kind):
+            yield f"| `--set {option.name}.NAME=…` | of the name's kind | the method's | {_cell(option.help)} |"
+            continue
         default = "none" if option.default is None else f"`{option.default}`"
         kinds = " or ".join(KINDS[k] for k in choices_of(option.kind) if k is not type(None))
         value = option.allowed if option.allowed.startswith("one of") else " ".join([kinds, option.allowed]).strip()

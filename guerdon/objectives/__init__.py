@@ -6,6 +6,7 @@ advantages, loops.
 """
 
 from guerdon.objectives.expectation import expectation, sft
+from guerdon.objectives.listwise import ListLoss, listwise, plackett_luce
 from guerdon.objectives.pairwise import (
     bradley_terry_loss,
     dpo,
@@ -25,6 +26,7 @@ from guerdon.objectives.unpaired import kto
 from guerdon.objectives.value import value_loss
 
 __all__ = [
+    "ListLoss",
     "Loss",
     "Objective",
     "Reduction",
@@ -41,11 +43,13 @@ __all__ = [
     "ipo_sum",
     "kl_penalty",
     "kto",
+    "listwise",
     "log_ratio",
     "logistic",
     "mean_log_ratio",
     "mean_logprob",
     "pairwise",
+    "plackett_luce",
     "reinforce",
     "scaled",
     "sequence_mean",

@@ -67,7 +67,7 @@ def refuse_early(recipe: Recipe, objective: Objective) -> None:
                 raise NeedsError(f"The recipe needs {path!r}, but has no reward.")
         elif kind == "heads" and not hasattr(recipe.world, "heads"):
             raise NeedsError(f"The objective needs {path!r}, but the world {type(recipe.world).__name__} has no heads.")
-        elif kind in ("pairs", "rows", "advantages", "returns") and path not in given:
+        elif kind in ("pairs", "lists", "rows", "advantages", "returns") and path not in given:
             raise NeedsError(
                 f"The objective needs {path!r}, but the source gives {list(recipe.source.gives)}, the estimator "
                 f"{recipe.estimator.name!r} gives {list(recipe.estimator.gives)} and the build "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from guerdon.batch import Batch, Channel, Pairs, Predictions, Samples, Scores, Seed, Steps
+from guerdon.batch import Batch, Channel, Lists, Pairs, Predictions, Samples, Scores, Seed, Steps
 from guerdon.errors import GuerdonError
 from guerdon.objectives import Objective
 from guerdon.rewards.interface import Combine, Reward
@@ -29,8 +29,8 @@ class Rollout:
 
     samples: N rows, unusable ones already left out. steps: mask, log-probs and statistics that stay fixed through the
     round (None where the world gives no steps, as for reward models); predictions instead in a world with a probe.
-    scores: the reward's channels, empty without a reward. pairs, rows: from the source. round, step: rounds and updates
-    done before. seed: the key of this round.
+    scores: the reward's channels, empty without a reward. pairs, rows, lists: from the source. round, step: rounds and
+    updates done before. seed: the key of this round.
     """
 
     samples: Samples
@@ -42,6 +42,7 @@ class Rollout:
     round: int = 0
     step: int = 0
     seed: Seed = field(default_factory=lambda: Seed(0))
+    lists: Lists | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -59,6 +60,7 @@ class Rollout:
             steps=steps,
             predictions=self.predictions,
             pairs=None if self.pairs is None else _moved_pairs(self.pairs, device),
+            lists=None if self.lists is None else self.lists.to(device),
             rows={name: x.to(device) for name, x in self.rows.items()},
             advantages=advantages or {},
             returns=returns or {},

@@ -149,7 +149,7 @@ class _Loop:
         samples, scores, self.reward_state = distributed.once(lambda: self._scored(draw, seed))
         failed, absent = unusable(scores, len(samples))
         measured = of_rollout(samples, scores, failed, absent)
-        rollout = Rollout(samples, None, None, scores, draw.pairs, draw.rows, self.round, self.step, seed)
+        rollout = Rollout(samples, None, None, scores, draw.pairs, draw.rows, self.round, self.step, seed, draw.lists)
         keep = ~(failed | absent)
         if not bool(keep.any()):
             raise RewardError(

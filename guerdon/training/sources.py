@@ -13,13 +13,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from guerdon.batch import Pairs, Samples, Seed
+from guerdon.batch import Lists, Pairs, Samples, Seed
 from guerdon.errors import DataError, GuerdonError
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One round's material: ``starts`` with their columns, or recorded ``samples`` with pairs and named rows.
+    """One round's material: ``starts`` with their columns, or recorded ``samples`` with pairs, lists and named
+    rows.
 
     position: items drawn in all, after this draw. ids: int64, which items of the source these rows are (recorded rows
     only).
@@ -30,6 +31,7 @@ class Draw:
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     samples: Samples | None = None
     pairs: Pairs | None = None
+    lists: Lists | None = None
     rows: Mapping[str, Tensor] = field(default_factory=dict)
     ids: Tensor | None = None
 
@@ -103,9 +105,10 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Recorded rows: with ``pairs``, an item is a pair and both its rows come with it; without, an item is a row.
+    """Recorded rows: with ``pairs``, an item is a pair and both its rows come with it; with ``lists``, a list and all
+    its rows; without either, an item is a row.
 
-    A row that stands in several pairs of one draw is read once. rows: named index sets; a draw keeps the members it
+    A row that stands in several items of one draw is read once. rows: named index sets; a draw keeps the members it
     holds.
     """
 
@@ -115,17 +118,21 @@ class Recorded:
     rows: Mapping[str, Tensor] = field(default_factory=dict)
     seed: Seed | None = field(default_factory=lambda: Seed(0).child("records"))
     recorded: bool = True
+    lists: Lists | None = None
 
     def __post_init__(self) -> None:
+        if self.pairs is not None and self.lists is not None:
+            raise GuerdonError("Recorded takes pairs or lists, but both came: an item is one or the other.")
         _check_size("Recorded", len(self), self.per_round)
 
     @property
     def gives(self) -> tuple[str, ...]:
-        """'pairs' where there are any, and the named rows."""
-        return (*(("pairs",) if self.pairs is not None else ()), *(f"rows.{name}" for name in self.rows))
+        """'pairs' or 'lists' where there are any, and the named rows."""
+        held = [k for k in ("pairs", "lists") if getattr(self, k) is not None]
+        return (*held, *(f"rows.{name}" for name in self.rows))
 
     def __len__(self) -> int:
-        return len(self.samples) if self.pairs is None else len(self.pairs)
+        return len(next((x for x in (self.pairs, self.lists) if x is not None), self.samples))
 
     def draw(self, position: int) -> Draw:
         """``per_round`` items with their rows."""
@@ -151,18 +158,27 @@ class Recorded:
         order = torch.randperm(groups, generator=seed.child("held out").torch())
         out = order[: min(groups - 1, max(1, round(fraction * groups)))]
         held = torch.isin(prompt, out)
-        of_item = held if self.pairs is None else held[self.pairs.winner]
+        first = self.pairs.winner if self.pairs is not None else None
+        first = self.lists.rows[:, 0] if self.lists is not None else first
+        of_item = held if first is None else held[first]
         return self._only(~of_item), self._only(of_item)
 
     def _only(self, keep: Tensor) -> "Recorded":
         draw = self._draw(keep.nonzero()[:, 0], 0)
         assert draw.samples is not None
         items = int(keep.sum())
-        return Recorded(draw.samples, min(self.per_round, max(1, items)), draw.pairs, draw.rows, self.seed)
+        per_round = min(self.per_round, max(1, items))
+        return Recorded(draw.samples, per_round, draw.pairs, draw.rows, self.seed, lists=draw.lists)
 
     def _draw(self, at: Tensor, position: int) -> Draw:
-        if self.pairs is None:
-            ids, pairs = at, None
+        pairs = lists = None
+        if self.lists is not None:
+            drawn = self.lists.at(at)
+            ids, new = torch.unique(drawn.rows, return_inverse=True)
+            absent = int(ids[0] == -1)
+            ids, lists = ids[absent:], drawn.at(slice(None), new - absent)
+        elif self.pairs is None:
+            ids = at
         else:
             sides = torch.cat([self.pairs.winner[at], self.pairs.loser[at]])
             ids, new = torch.unique(sides, return_inverse=True)
@@ -173,7 +189,7 @@ class Recorded:
         renumber = torch.full((len(self.samples),), -1, dtype=torch.int64)
         renumber[ids] = torch.arange(len(ids))
         rows = {name: renumber[x][renumber[x] >= 0] for name, x in self.rows.items()}
-        return Draw(position, samples=self.samples.take(ids), pairs=pairs, rows=rows, ids=ids)
+        return Draw(position, samples=self.samples.take(ids), pairs=pairs, lists=lists, rows=rows, ids=ids)
 
 
 def _check_size(owner: str, n: int, per_round: int) -> None:

@@ -20,7 +20,7 @@ def unusable(scores: Scores, n: int) -> tuple[Tensor, Tensor]:
 
 
 def without(rollout: Rollout, keep: Tensor) -> Rollout:
-    """The rollout's rows where ``keep`` [N]; pairs that lose a side go, named sets lose the row."""
+    """The rollout's rows where ``keep`` [N]; pairs and lists that lose a row go, named sets lose the row."""
     at = keep.nonzero()[:, 0]
     renumber = torch.full((len(keep),), -1, dtype=torch.int64)
     renumber[at] = torch.arange(len(at))
@@ -33,6 +33,9 @@ def without(rollout: Rollout, keep: Tensor) -> Rollout:
         )
         assert winner is not None and loser is not None
         pairs = Pairs(winner, loser, *rest).take(renumber)
+    lists = rollout.lists
+    if lists is not None:
+        lists = lists.at((keep[lists.rows.clamp(min=0)] | ~lists.mask).all(-1)).take(renumber)
     rows = {name: renumber[x][renumber[x] >= 0] for name, x in rollout.rows.items()}
     samples, scores = rollout.samples.take(at), rollout.scores.take(at)
-    return replace(rollout, samples=samples, scores=scores, pairs=pairs, rows=rows)
+    return replace(rollout, samples=samples, scores=scores, pairs=pairs, lists=lists, rows=rows)

@@ -10,7 +10,7 @@ from guerdon.training import Progress, Recipe, distributed, run
 from guerdon.verbs import measure, schema
 from guerdon.verbs.folder import RunFolder, open_run, refuse_finished, write_json
 from guerdon.verbs.job import Job, fitted, measured, opened, recipe_of, spoken
-from guerdon.verbs.options import ONLINE, AlignOptions
+from guerdon.verbs.options import AlignOptions
 from guerdon.verbs.preferences import Records, named, remaking
 from guerdon.verbs.reward import thread_count
 from guerdon.verbs.signal import RewardLike
@@ -48,11 +48,12 @@ def align(
     log: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Aligned:
-    """Align a causal LM on preference records by 'dpo', 'ipo' or 'simpo', or on their prompts by 'rloo', 'grpo' or
-    'remax' with a reward.
+    """Align a causal LM on preference records, or on their prompts with a reward, by any of ``training.methods.names``
+    ('dpo' is the baseline, 'rloo' and 'grpo' the plainest that sample).
 
-    model: a folder or hub id. reward: a folder of ``train_reward``, a reward model or any ``Reward``; the online
-    methods need it, the offline ones report it before and after. out: a folder for policy, metrics, checkpoints and
+    model: a folder or hub id. reward: a folder of ``train_reward``, a reward model or any ``Reward``; the methods that
+    sample need it, the others report it before and after. Hyperparameters of the method go by ``hyper``, its defaults
+    are the paper's. out: a folder for policy, metrics, checkpoints and
     samples; an unfinished run of the same configuration there is resumed. settings: fields of ``AlignOptions``;
     on_error='skip' leaves out records whose responses do not fit the context and tells ``log``.
 
@@ -96,7 +97,7 @@ def _read(
     data: Records | str | Path, given: RewardLike | None, chosen: AlignOptions, log: Callable[[str], None] | None
 ) -> Job:
     job = opened(data, given, chosen, log)
-    if job.method in ONLINE:
+    if job.preset.online:
         return job
     return replace(job, train=fitted(job, job.train, log), held_out=fitted(job, job.held_out, log))
 

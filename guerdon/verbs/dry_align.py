@@ -8,6 +8,7 @@ from guerdon.batch import Preference, Samples, Scores
 from guerdon.errors import GuerdonError
 from guerdon.rewards import Context, Reward, State
 from guerdon.training import Recipe, evidence
+from guerdon.training.methods import Preset
 from guerdon.training.sources import positions
 from guerdon.verbs import measure
 from guerdon.verbs.dry import (
@@ -20,15 +21,28 @@ from guerdon.verbs.dry import (
     seconds_of,
     trained_weights,
 )
-from guerdon.verbs.job import ANCHORS, Job, check_inputs, recipe_of, shown_records
-from guerdon.verbs.options import ONLINE, AlignOptions
+from guerdon.verbs.job import (
+    ANCHORS,
+    Job,
+    check_inputs,
+    hyper_of,
+    recipe_of,
+    reference_free,
+    shown_records,
+    snapshots_of,
+    updates_of,
+)
+from guerdon.verbs.material import items
+from guerdon.verbs.options import AlignOptions, LoraOptions
 from guerdon.verbs.plan import MEMORY_RULE, RULE, Plan, Rate, Shape
 from guerdon.verbs.preferences import Records, read
 from guerdon.verbs.reward import check_device, dtype_named, part
 from guerdon.verbs.signal import Starts
-from guerdon.worlds import Frozen, Snapshots
 from guerdon.worlds.snapshots import LIVE
 from guerdon.worlds.text import TextWorld
+
+_LOOK = 64
+"""Records that a recipe is made of to be looked at; none of it is computed."""
 
 
 class _Nothing(Reward):
@@ -60,7 +74,7 @@ def align(data: str | Path, chosen: AlignOptions, out: str | Path, rate: Rate | 
     """``align``: rows through policy and reference with and without gradient, and responses drawn."""
     from guerdon.rewards.models.loading import load_tokenizer
 
-    model_name, method = check_inputs(chosen, chosen.reward is not None)
+    model_name, preset = check_inputs(chosen, chosen.reward is not None)
     check_device(chosen.device)
     reward = None if chosen.reward is None else reward_shape(chosen.reward)
     records = read(data, chosen.format, chosen.on_error)
@@ -68,13 +82,15 @@ def align(data: str | Path, chosen: AlignOptions, out: str | Path, rate: Rate | 
     shape, dtype = Shape.of(model), dtype_named(chosen.dtype)
     trained = trained_weights(chosen.lora, model, shape.weights)
     train, held_out = part(records, chosen.held_out, chosen.seed)
+    if preset.records is not None:
+        train = preset.called(preset.records, preset.settings(hyper_of(chosen)), 1, train)
     job = Job(
-        method,
+        preset.name,
         chosen,
         model,
         tokenizer,
         TextWorld(model, tokenizer),
-        Snapshots(model, reference=Frozen()),
+        snapshots_of(model, preset, replace(chosen, guide=None, lora=LoraOptions()), updates_of(preset, chosen, train)),
         train,
         held_out,
         _Nothing() if chosen.reward is not None else None,
@@ -82,7 +98,7 @@ def align(data: str | Path, chosen: AlignOptions, out: str | Path, rate: Rate | 
     count = counted(job)
     long = lengths(tokenizer, records, shape.context)
     limit = chosen.sampling.limit
-    drawn_length = min(long.prompt + limit, shape.context or 10**9) if method in ONLINE else long.mean
+    drawn_length = min(long.prompt + limit, shape.context or 10**9) if preset.online else long.mean
     work = shape.forward(count.drawn * (long.prompt + limit), long.prompt + limit)
     work += shape.forward(count.read * drawn_length, drawn_length)
     work += 3 * shape.forward(count.learned * drawn_length, drawn_length)
@@ -90,16 +106,16 @@ def align(data: str | Path, chosen: AlignOptions, out: str | Path, rate: Rate | 
     micro = chosen.micro or chosen.batch
     calls = (count.read + 3 * count.learned) / micro + count.draws * limit
     copies = 0 if chosen.lora.rank else shape.weights
-    widest = max(long.longest, int(drawn_length)) if method in ONLINE else long.longest
+    widest = max(long.longest, int(drawn_length)) if preset.online else long.longest
     memory = memory_of(shape, trained, copies, micro, widest, dtype)
     memory |= {} if reward is None else {"reward model": reward.weights * 4}
     return Plan(
         "align",
         (
             about_records(data, records),
-            _material(method, train),
+            _material(preset, train),
             ("model", f"{model_name}: {shape.weights:,} weights, {trained:,} of them trained"),
-            ("snapshots", "policy, reference" + (" (adapters off)" if chosen.lora.rank else " (a copy)")),
+            ("snapshots", ", ".join(job.snapshots.names()) + (" (adapters off)" if chosen.lora.rank else " (copies)")),
             ("reward", chosen.reward or "none"),
             about_tokens(long),
         ),
@@ -117,23 +133,32 @@ def align(data: str | Path, chosen: AlignOptions, out: str | Path, rate: Rate | 
     )
 
 
-def _material(method: str, train: Records) -> tuple[str, str]:
-    if method in ONLINE:
+def _material(preset: Preset, train: Records) -> tuple[str, str]:
+    if preset.online:
         return "prompts", f"{len({r.prompt for r in train})} to sample from"
-    pairs = sum(len(r.comparisons) for r in train)
-    if not pairs:
-        raise GuerdonError(f"The method {method} learns from comparisons, but the records hold none.")
-    return "comparisons", f"{pairs} to train on"
+    count = len(items(preset.reads, train))
+    if not count:
+        raise GuerdonError(f"The method {preset.name} learns from {_NAMED[preset.reads]}, but the records hold none.")
+    return _NAMED[preset.reads], f"{count} to train on"
+
+
+_NAMED = {
+    "pairs": "comparisons",
+    "scored": "comparisons",
+    "lists": "rated lists",
+    "unpaired": "labelled responses",
+    "rewritten": "comparisons",
+}
 
 
 def counted(job: Job) -> Count:
     """What ``align`` does with this job, from the very recipe it would carry out."""
     o = job.options
     plain = replace(job, options=replace(o, shaping="none"))
-    look = replace(plain, train=[r for r in job.train if r.comparisons][:1]) if job.method not in ONLINE else plain
+    look = plain if job.preset.online else replace(plain, train=job.train[:_LOOK])
     recipe = recipe_of(look)
     total = Count()
-    if job.method in ONLINE:
+    if job.preset.online:
         total.add(_round_online(job, recipe), recipe.rounds)
         if o.shaping == "par":
             anchors = ANCHORS * len(recipe.source)
@@ -177,15 +202,13 @@ def _offline(job: Job, recipe: Recipe, total: Count) -> int:
     """Rounds; rows as ``Recorded`` draws them: a row of several pairs is read once, and the reference once an epoch's
     first visit."""
     o = job.options
-    first, sides = 0, []
-    for record in job.train:
-        sides += [(first + w, first + l) for w, l, _, _ in record.pairs()]
-        first += len(record.responses)
+    sides = items(job.preset.reads, job.train)
     per_round = min(o.batch, len(sides))
     rounds = o.rounds or max(1, -(-o.epochs * len(sides) // per_round))
     seen: set[int] = set()
     for k in range(rounds):
-        at = positions(job.seed.child("order"), len(sides), k * per_round, per_round)
+        order = None if job.preset.ordered else job.seed.child("order")
+        at = positions(order, len(sides), k * per_round, per_round)
         drawn = {row for i in at for row in sides[i]}
         total.learned += len(drawn)
         total.read += 0 if drawn <= seen else len(drawn)
@@ -200,7 +223,7 @@ def _measured(job: Job) -> Count:
     starts = len(Starts.of(look, job.tokenizer, None))
     found = Count(read=2 * starts, drawn=starts, scored=starts if job.reward is not None else 0, draws=1)
     pairs: list[Preference] = [r for r in look if r.comparisons]
-    if job.method not in ONLINE:
-        names = 1 if job.method == "simpo" else 2
+    if not job.preset.online:
+        names = 1 if reference_free(job) else 2
         found.read += names * sum(len(r.responses) for r in pairs)
     return found

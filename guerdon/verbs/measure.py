@@ -19,11 +19,11 @@ PROMPTS = 64
 
 @torch.no_grad()
 def of_samples(
-    world: TextWorld, snapshots: Snapshots, samples: Samples, reward: Reward | None = None
+    world: TextWorld, snapshots: Snapshots, samples: Samples, reward: Reward | None = None, start: str = "reference"
 ) -> dict[str, float]:
-    """reward (mean over valid rows), KL to the reference (nats a response, exact over the vocabulary at the sampled
-    steps), length (tokens), different responses (share), cut off (share that reached the limit)."""
-    steps = world.rescore(snapshots, samples, ("policy",), ("kl:reference",))
+    """reward (mean over valid rows), KL to the snapshot ``start`` (nats a response, exact over the vocabulary at the
+    sampled steps), length (tokens), different responses (share), cut off (share that reached the limit)."""
+    steps = world.rescore(snapshots, samples, ("policy",), (f"kl:{start}",))
     found: dict[str, float] = {}
     if reward is not None:
         scores, _ = reward.score(samples, reward.init(), Context(training=False))
@@ -31,7 +31,7 @@ def of_samples(
         count = int(channel.ok.sum())
         found["reward"] = float(channel.filled().sum()) / count if count else float("nan")
     texts = samples.texts()
-    found["KL to the start (nats a response)"] = float(reduce.total(steps.stat("kl:reference"), steps.mask).mean())
+    found["KL to the start (nats a response)"] = float(reduce.total(steps.stat(f"kl:{start}"), steps.mask).mean())
     found["length (tokens)"] = float(steps.mask.sum(-1).float().mean())
     found["different responses (share)"] = len(set(texts)) / len(texts)
     if samples.truncated is not None:

@@ -6,13 +6,15 @@ optim.lr=…`` or in a file. Light on purpose: the command line reads it before 
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from guerdon.verbs.schema import assignments, build, merged, opt, plain, read_config
 
 __all__ = ["assignments", "build", "merged", "plain", "read_config"]
 
-METHODS = ("dpo", "ipo", "simpo", "rloo", "grpo", "remax")
+OFFLINE = ("dpo", "ipo", "ipo-mean", "simpo")
 ONLINE = ("rloo", "grpo", "remax")
+METHODS = (*OFFLINE, *ONLINE)
 SHAPINGS = ("none", "par")
 COMBINATIONS = ("mean", "minimum", "mean_minus_std")
 KINDS = ("auto", "scalar", "embedding")
@@ -27,6 +29,7 @@ AUDITED = (
     "coverage",
     "leakage",
 )
+HYPER = "The method's hyperparameters by name, as `--set hyper.smoothing=0.1`."
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -130,15 +133,15 @@ class AlignOptions(ReadOptions, MachineOptions):
 
     model: str | None = opt(None, "The policy: a folder or hub id.", "--model", "-m")
     method: str | None = opt(None, f"{', '.join(METHODS)}.")
-    reward: str | None = opt(None, "What train-reward wrote; rloo, grpo and remax need it.", "--reward", "-r")
-    beta: float | None = opt(None, "Scale of DPO, IPO and SimPO; none takes the method's own.", above=0)
-    margin: float = opt(0.5, "SimPO's γ/β.")
-    smoothing: float = opt(0.0, "Label smoothing.", least=0, below=0.5)
-    kl: float = opt(0.05, "Coefficient of the KL to the start in the online reward.")
+    reward: str | None = opt(None, "What train-reward wrote; the methods that sample need it.", "--reward", "-r")
+    guide: str | None = opt(None, "A policy that was aligned before, for the methods that read one (tgdpo).")
+    beta: float | None = opt(None, "The method's β; none takes its own.", above=0)
+    kl: float | None = opt(None, "The method's coefficient of the KL to the start; none takes its own.")
+    hyper: dict[str, Any] = field(default_factory=dict, metadata={"help": HYPER})
     epochs: int = opt(1, "Passes over the pairs or prompts.", least=1)
     rounds: int | None = opt(None, "Rounds, instead of epochs.", least=1)
     batch: int = opt(32, "Pairs, or prompts, a round.", least=1)
-    per_prompt: int = opt(4, "Responses a prompt (online).", least=1)
+    per_prompt: int | None = opt(None, "Responses a prompt (online); none takes the method's own.", least=1)
     micro: int | None = opt(16, "Rows of one forward pass.", least=1)
     reference_cache: str | None = opt(None, "Folder that keeps the reference's log-probs of the pairs between runs.")
     shaping: str = opt("none", "What is done to the reward.", choices=SHAPINGS)
@@ -211,6 +214,7 @@ class MethodsOptions:
     """``methods``."""
 
     search: str | None = opt(None, "Only methods that mention this.")
+    family: str | None = opt(None, "Only methods of this family: direct, online …")
 
 
 @dataclass(frozen=True)

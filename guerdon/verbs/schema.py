@@ -64,10 +64,15 @@ def options_of(schema: type, where: str = "") -> Iterator[Option]:
         if is_dataclass(kind):
             yield from options_of(kind, f"{where}{f.name}.")  # type: ignore[arg-type,unused-ignore]
             continue
-        own = () if where else (f"--{f.name.replace('_', '-')}",)
-        default = None if f.default is MISSING else f.default
+        own = () if where or is_free(kind) else (f"--{f.name.replace('_', '-')}",)
+        default = {} if is_free(kind) else None if f.default is MISSING else f.default
         flags = tuple(f.metadata.get("flags") or own)
         yield Option(where + f.name, flags, kind, default, f.metadata.get("help", ""), allowed(f.metadata))
+
+
+def is_free(kind: Any) -> bool:
+    """Whether a field holds options whose names the schema does not know (a method's hyperparameters)."""
+    return get_origin(kind) is dict
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -175,6 +180,10 @@ def _build(schema: Any, tree: Mapping[str, Any], where: str) -> Any:
                 inner = ", ".join(f.name for f in fields(kind))
                 raise GuerdonError(f"The option {where}{key} is a group; set one of its parts ({inner}).")
             given[key] = _build(kind, value, f"{where}{key}.")
+        elif is_free(kind):
+            if not isinstance(value, Mapping):
+                raise GuerdonError(f"The option {where}{key} is a group; set its parts, as {where}{key}.name=value.")
+            given[key] = dict(value)
         else:
             given[key] = _in_range(_coerced(value, kind, f"{where}{key}"), rules[key], f"{where}{key}")
     return schema(**given)
@@ -252,6 +261,9 @@ def command_line(verb: str, arguments: Sequence[object], options: Any, out: obje
         for key in option.name.split("."):
             value = value[key]
         if value == option.default:
+            continue
+        if is_free(option.kind):
+            words += [w for k, v in value.items() for w in ("--set", f"{option.name}.{k}={json.dumps(v)}")]
             continue
         long = next((f for f in option.flags if f.startswith("--")), None)
         if long is None or value is None:

@@ -24,4 +24,4 @@ def register(app: typer.Typer) -> None:
             return show.plan_of(call.json, "methods", needs=[("catalogue", "in the package")])
         from guerdon.cli.catalogue import list_methods
 
-        return list_methods(name, options.search, call.json)
+        return list_methods(name, options.search, call.json, options.family)
