@@ -7,6 +7,7 @@ advantages, loops.
 
 from guerdon.objectives.expectation import expectation, sft
 from guerdon.objectives.listwise import ListLoss, listwise, plackett_luce
+from guerdon.objectives.modulated import dpo_gamma, modulated_log_ratio
 from guerdon.objectives.pairwise import (
     bradley_terry_loss,
     dpo,
@@ -35,6 +36,7 @@ __all__ = [
     "bradley_terry_loss",
     "clipped",
     "dpo",
+    "dpo_gamma",
     "entropy_bonus",
     "expectation",
     "head",
@@ -48,6 +50,7 @@ __all__ = [
     "logistic",
     "mean_log_ratio",
     "mean_logprob",
+    "modulated_log_ratio",
     "pairwise",
     "plackett_luce",
     "reinforce",

@@ -12,6 +12,7 @@ from typing import Any
 from guerdon.checks import PROPERTIES, Case, run_all
 from tests.properties import (
     cases_advantages,
+    cases_direct_analyses,
     cases_numerics,
     cases_objectives,
     cases_preferences,
@@ -40,6 +41,7 @@ CASES: tuple[Case, ...] = tuple(
             *cases_shaping.CASES,
             *cases_advantages.CASES,
             *cases_objectives.CASES,
+            *cases_direct_analyses.CASES,
         ]
     )
 )
