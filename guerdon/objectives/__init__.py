@@ -23,6 +23,7 @@ from guerdon.objectives.policy import clipped, entropy_bonus, kl_penalty, reinfo
 from guerdon.objectives.reductions import Reduction, sequence_mean, sequence_sum, token_mean
 from guerdon.objectives.scores import Score, head, log_ratio, mean_log_ratio, mean_logprob, scaled, weighted_log_ratio
 from guerdon.objectives.terms import Loss, Objective, Term
+from guerdon.objectives.tokens import desensitised_log_ratio, guided_log_ratio, ld_dpo, tgdpo
 from guerdon.objectives.unpaired import kto
 from guerdon.objectives.value import value_loss
 
@@ -35,16 +36,19 @@ __all__ = [
     "Term",
     "bradley_terry_loss",
     "clipped",
+    "desensitised_log_ratio",
     "dpo",
     "dpo_gamma",
     "entropy_bonus",
     "expectation",
+    "guided_log_ratio",
     "head",
     "hinge",
     "ipo_mean",
     "ipo_sum",
     "kl_penalty",
     "kto",
+    "ld_dpo",
     "listwise",
     "log_ratio",
     "logistic",
@@ -60,6 +64,7 @@ __all__ = [
     "sft",
     "simpo",
     "squared",
+    "tgdpo",
     "token_mean",
     "value_loss",
     "weighted_log_ratio",
