@@ -5,7 +5,21 @@ reduced. Does not belong here: forward passes (``worlds``), likelihoods of compa
 advantages, loops.
 """
 
+from guerdon.objectives.anchored import apo_down, apo_zero, cal_dpo, dpop, nca, of_sides
+from guerdon.objectives.aot import aot
+from guerdon.objectives.bco import bco, bco_pair
 from guerdon.objectives.expectation import expectation, sft
+from guerdon.objectives.links import (
+    Link,
+    discopop,
+    exo,
+    exp_dpo,
+    hinge_dpo,
+    of_difference,
+    robust_dpo,
+    slic,
+    squared_hinge_dpo,
+)
 from guerdon.objectives.listwise import ListLoss, listwise, plackett_luce
 from guerdon.objectives.modulated import dpo_gamma, modulated_log_ratio
 from guerdon.objectives.pairwise import (
@@ -28,22 +42,34 @@ from guerdon.objectives.unpaired import kto
 from guerdon.objectives.value import value_loss
 
 __all__ = [
+    "Link",
     "ListLoss",
     "Loss",
     "Objective",
     "Reduction",
     "Score",
     "Term",
+    "aot",
+    "apo_down",
+    "apo_zero",
+    "bco",
+    "bco_pair",
     "bradley_terry_loss",
+    "cal_dpo",
     "clipped",
     "desensitised_log_ratio",
+    "discopop",
     "dpo",
     "dpo_gamma",
+    "dpop",
     "entropy_bonus",
+    "exo",
+    "exp_dpo",
     "expectation",
     "guided_log_ratio",
     "head",
     "hinge",
+    "hinge_dpo",
     "ipo_mean",
     "ipo_sum",
     "kl_penalty",
@@ -55,15 +81,21 @@ __all__ = [
     "mean_log_ratio",
     "mean_logprob",
     "modulated_log_ratio",
+    "nca",
+    "of_difference",
+    "of_sides",
     "pairwise",
     "plackett_luce",
     "reinforce",
+    "robust_dpo",
     "scaled",
     "sequence_mean",
     "sequence_sum",
     "sft",
     "simpo",
+    "slic",
     "squared",
+    "squared_hinge_dpo",
     "tgdpo",
     "token_mean",
     "value_loss",
