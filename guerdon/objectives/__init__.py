@@ -22,6 +22,7 @@ from guerdon.objectives.links import (
 )
 from guerdon.objectives.listwise import ListLoss, listwise, plackett_luce
 from guerdon.objectives.modulated import dpo_gamma, modulated_log_ratio
+from guerdon.objectives.optimism import relative_expectation, rpo, selm, sft_dpo, vpo, xpo
 from guerdon.objectives.pairwise import (
     bradley_terry_loss,
     dpo,
@@ -36,6 +37,7 @@ from guerdon.objectives.pairwise import (
 from guerdon.objectives.policy import clipped, entropy_bonus, kl_penalty, reinforce
 from guerdon.objectives.reductions import Reduction, sequence_mean, sequence_sum, token_mean
 from guerdon.objectives.scores import Score, head, log_ratio, mean_log_ratio, mean_logprob, scaled, weighted_log_ratio
+from guerdon.objectives.shift import dpo_shift, flex_dpo, strengths
 from guerdon.objectives.terms import Loss, Objective, Term
 from guerdon.objectives.tokens import desensitised_log_ratio, guided_log_ratio, ld_dpo, tgdpo
 from guerdon.objectives.unpaired import kto
@@ -61,11 +63,13 @@ __all__ = [
     "discopop",
     "dpo",
     "dpo_gamma",
+    "dpo_shift",
     "dpop",
     "entropy_bonus",
     "exo",
     "exp_dpo",
     "expectation",
+    "flex_dpo",
     "guided_log_ratio",
     "head",
     "hinge",
@@ -87,17 +91,24 @@ __all__ = [
     "pairwise",
     "plackett_luce",
     "reinforce",
+    "relative_expectation",
     "robust_dpo",
+    "rpo",
     "scaled",
+    "selm",
     "sequence_mean",
     "sequence_sum",
     "sft",
+    "sft_dpo",
     "simpo",
     "slic",
     "squared",
     "squared_hinge_dpo",
+    "strengths",
     "tgdpo",
     "token_mean",
     "value_loss",
+    "vpo",
     "weighted_log_ratio",
+    "xpo",
 ]

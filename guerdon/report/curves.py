@@ -43,6 +43,8 @@ GROUPS: Mapping[str, Sequence[Shown]] = {
         Shown("entropy", "Uncertainty a step; towards zero the policy does one thing only."),
         Shown("logps/chosen", "Log-probability of chosen responses; that it falls is common in DPO, worth knowing."),
         Shown("logps/rejected", "Log-probability of rejected responses."),
+        Shown("log_ratios/chosen", "Log-probability of chosen responses minus the reference's."),
+        Shown("log_ratios/rejected", "Log-probability of rejected responses minus the reference's."),
     ),
     "Length": (
         Shown("completions/mean_length", "Length of the samples in tokens; growth without reason is an exploit."),

@@ -39,19 +39,26 @@ def minibatches(count: int, epochs: int = 1) -> Build:
     return Build(f"minibatches({count}, {epochs})", call, updates=count * epochs)
 
 
-def best_worst(channel: str | None = None, least: float = 0.0) -> Build:
+def best_worst(
+    channel: str | None = None, least: float = 0.0, keep: str | None = None, compare_kept: bool = True
+) -> Build:
     """Of every prompt the best against the worst row by a channel (iterative DPO); the other rows are left out.
 
-    Prompts whose gap is not above ``least``, ties included, give no pair. Among equal rows the first is taken.
+    Prompts whose gap is not above ``least``, ties included, give no pair. Among equal rows the first is taken. keep:
+    a named set whose rows stay although they are in no pair (SELM, XPO: the reference's draws); ``compare_kept`` says
+    whether they may also be the best or the worst.
     """
 
     def call(batch: Batch, rollout: Rollout) -> Iterator[Batch]:
         value, ok = _values(rollout, channel)
+        kept_rows = torch.zeros(0, dtype=torch.int64) if keep is None else batch.read(f"rows.{keep}").cpu()
+        if not compare_kept:
+            ok = ok.index_fill(0, kept_rows, False)
         winner, loser = extremes(value, rollout.samples.partition("prompt").ids, ok)
         gap = value[winner] - value[loser]
         kept = gap > least
         pairs = Pairs(winner[kept].to(batch.device), loser[kept].to(batch.device))
-        rows = torch.cat([pairs.winner, pairs.loser]).sort().values
+        rows = torch.cat([pairs.winner, pairs.loser, kept_rows.to(batch.device)]).unique()
         yield replace(batch, pairs=pairs, block=None).take(rows)
 
     return Build("best_worst", call, gives=("pairs",))

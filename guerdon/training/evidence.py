@@ -49,8 +49,14 @@ def fixed_paths(recipe: Recipe, objective: Objective) -> tuple[str, ...]:
 def refuse_early(recipe: Recipe, objective: Objective) -> None:
     """Raise NeedsError, before anything is computed, for the first need that this recipe cannot meet."""
     names = {LIVE, OLD, SAMPLER, *known(recipe)}
-    given = {*recipe.source.gives, *recipe.estimator.gives, *recipe.build.gives}
+    drawn = {f"rows.{name}" for name in recipe.beside}
+    given = {*recipe.source.gives, *recipe.estimator.gives, *recipe.build.gives, *drawn}
     provided = {f"steps.stats.{name}" for c in recipe.companions for name in c.provides}
+    for name in recipe.beside:
+        if name not in known(recipe):
+            raise NeedsError(
+                f"Recipe.beside draws from {name!r}, but the snapshots are {sorted(known(recipe))}; add it."
+            )
     for path in (*objective.needs, *recipe.estimator.needs, *recipe.track):
         kind, _, name = path.partition(".")
         if path.startswith("steps.logp."):

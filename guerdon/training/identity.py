@@ -47,7 +47,12 @@ def fingerprint(recipe: Recipe) -> str:
         "rounds": recipe.rounds if recipe.optim.schedule != "constant" else None,
         "seed": repr(recipe.seed),
         "reward": None if recipe.reward is None else recipe.reward.name,
-        "sampling": [asdict(recipe.sampling), recipe.per_start, recipe.greedy],
+        "sampling": [
+            asdict(recipe.sampling),
+            recipe.per_start,
+            recipe.greedy,
+            *([dict(recipe.beside)] if recipe.beside else []),
+        ],
         "parts": [
             recipe.estimator.name,
             recipe.build.name,

@@ -54,7 +54,8 @@ def renamed(metrics: Mapping[str, X]) -> dict[str, X]:
 def of_batch(batch: Batch) -> dict[str, tuple[float, float]]:
     """KL to the reference, entropy, and log-probs of both sides of pairs, as (sum, count), from whatever is there.
 
-    kl: the k3 estimate a step; objective/kl: Σ_t log π − log π_ref a row (k1).
+    kl: the k3 estimate a step; objective/kl: Σ_t log π − log π_ref a row (k1). logps/chosen, /rejected: Σ_t log π;
+    log_ratios/chosen, /rejected: the same minus the reference's, which the choice of pairs moves less.
     """
     steps = batch.steps
     if steps is None or "policy" not in steps.logp:
@@ -71,8 +72,11 @@ def of_batch(batch: Batch) -> dict[str, tuple[float, float]]:
             out["entropy"] = (float(steps.stat("entropy").sum()), live)
         if batch.pairs is not None and len(batch.pairs):
             total = reduce.total(policy, steps.mask)
+            ratio = reduce.total(steps.log_ratio(), steps.mask) if "reference" in steps.logp else None
             for side, at in (("chosen", batch.pairs.winner), ("rejected", batch.pairs.loser)):
                 out[f"logps/{side}"] = (float(total[at].sum()), float(len(at)))
+                if ratio is not None:
+                    out[f"log_ratios/{side}"] = (float(ratio[at].sum()), float(len(at)))
     return out
 
 

@@ -192,8 +192,10 @@ class Recipe:
 
     world: samples and re-scores. snapshots: the policy and its named copies. source: prompts, or recorded rows (then
     nothing is sampled). objective: an Objective, or a function of the number of updates done. rounds: how many rounds
-    in all. reward: scores the samples, or None. sampling, per_start, hooks: how the world draws. greedy: also draw and
-    score the greedy response of every start; its reward reaches estimators as the column 'greedy_reward' (ReMax).
+    in all. reward: scores the samples, or None. sampling, per_start, hooks: how the world draws. beside: snapshot ->
+    further rows a start that it draws ({'reference': 1} in XPO); they are named rows of the batch, 'rows.reference'.
+    greedy: also draw and score the greedy response of every start; its reward reaches estimators as the column
+    'greedy_reward' (ReMax).
     estimator: credit and advantages. build: the batches of the updates. companions: what learns beside the policy.
     micro: size of a forward pass. evals: evaluations. anchors: per prompt, responses kept to compare with. track:
     further paths ('steps.logp.reference', 'steps.stats.entropy') to compute for metrics and companions. probe:
@@ -214,6 +216,7 @@ class Recipe:
     reward: Reward | None = None
     sampling: Sampling = field(default_factory=Sampling)
     per_start: int = 1
+    beside: Mapping[str, int] = field(default_factory=dict)
     greedy: bool = False
     hooks: tuple[Hook, ...] = ()
     estimator: Estimator = field(default_factory=plain)
@@ -232,6 +235,8 @@ class Recipe:
         for name in ("rounds", "per_start"):
             if getattr(self, name) < 1:
                 raise GuerdonError(f"Recipe.{name} must be at least 1, but {getattr(self, name)} came.")
+        if self.beside and (self.greedy or self.source.recorded):
+            raise GuerdonError("Recipe.beside draws further rows, so it wants prompts as source and no greedy rows.")
         names = [c.name for c in self.companions]
         if len(set(names)) != len(names):
             raise GuerdonError(f"Recipe.companions must have different names, but {names} came.")

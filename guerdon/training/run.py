@@ -13,6 +13,7 @@ from guerdon.batch import Predictions, Samples, Scores, Seed, Steps
 from guerdon.errors import GuerdonError, RewardError
 from guerdon.rewards.interface import Context, State
 from guerdon.training import checkpoints, distributed, evidence
+from guerdon.training.drawing import drawn, drawn_beside, own_rows
 from guerdon.training.estimators import checked
 from guerdon.training.identity import actors, fingerprint, trainable
 from guerdon.training.metrics import Clock, Progress, Writer, history_of, jsonl, of_rollout
@@ -148,8 +149,11 @@ class _Loop:
         recipe = self.recipe
         samples, scores, self.reward_state = distributed.once(lambda: self._scored(draw, seed))
         failed, absent = unusable(scores, len(samples))
-        measured = of_rollout(samples, scores, failed, absent)
-        rollout = Rollout(samples, None, None, scores, draw.pairs, draw.rows, self.round, self.step, seed, draw.lists)
+        own = own_rows(recipe, samples)
+        seen = (samples, scores) if own is None else (samples.take(own), scores.take(own))
+        measured = of_rollout(*seen, *((failed, absent) if own is None else (failed[own], absent[own])))
+        rows = {**draw.rows, **drawn_beside(recipe, samples)}
+        rollout = Rollout(samples, None, None, scores, draw.pairs, rows, self.round, self.step, seed, draw.lists)
         keep = ~(failed | absent)
         if not bool(keep.any()):
             raise RewardError(
@@ -174,11 +178,7 @@ class _Loop:
         recipe = self.recipe
         samples = draw.samples
         if samples is None:
-            samples = recipe.world.sample(
-                recipe.snapshots, draw.starts, recipe.per_start, recipe.sampling, seed.child("sample"), recipe.hooks
-            )
-            rows = len(samples) // max(1, len(draw.starts))  # worlds of several actors give a row an actor
-            samples = samples.with_columns(**{k: [v for v in x for _ in range(rows)] for k, x in draw.columns.items()})
+            samples = drawn(recipe, draw, seed)
         if recipe.reward is None:
             return samples, Scores(), self.reward_state
         if recipe.greedy:
