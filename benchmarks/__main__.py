@@ -7,7 +7,7 @@ import time
 
 from benchmarks import arms, measure, page
 
-NAMES = ("dpo", "objectives", "rewards", "grpo", "scoring", "rescoring", "tabular", "serving")
+NAMES = ("dpo", "objectives", "direct", "rewards", "grpo", "scoring", "rescoring", "tabular", "serving")
 """Every benchmark, in the order of the page."""
 
 
