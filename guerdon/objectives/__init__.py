@@ -8,7 +8,11 @@ advantages, loops.
 from guerdon.objectives.anchored import apo_down, apo_zero, cal_dpo, dpop, nca, of_sides
 from guerdon.objectives.aot import aot
 from guerdon.objectives.bco import bco, bco_pair
+from guerdon.objectives.divergent import chi_po, f_dpo
+from guerdon.objectives.dynamic import beta_dpo
 from guerdon.objectives.expectation import expectation, sft
+from guerdon.objectives.free import alphapo, cpo, total_logprob
+from guerdon.objectives.lengths import r_dpo, sampo
 from guerdon.objectives.links import (
     Link,
     discopop,
@@ -22,6 +26,7 @@ from guerdon.objectives.links import (
 )
 from guerdon.objectives.listwise import ListLoss, listwise, plackett_luce
 from guerdon.objectives.modulated import dpo_gamma, modulated_log_ratio
+from guerdon.objectives.odds import asft, orpo
 from guerdon.objectives.optimism import relative_expectation, rpo, selm, sft_dpo, vpo, xpo
 from guerdon.objectives.pairwise import (
     bradley_terry_loss,
@@ -37,11 +42,16 @@ from guerdon.objectives.pairwise import (
 from guerdon.objectives.policy import clipped, entropy_bonus, kl_penalty, reinforce
 from guerdon.objectives.reductions import Reduction, sequence_mean, sequence_sum, token_mean
 from guerdon.objectives.scores import Score, head, log_ratio, mean_log_ratio, mean_logprob, scaled, weighted_log_ratio
+from guerdon.objectives.selfplay import dno, sppo, sppo_hard, sppo_single
 from guerdon.objectives.shift import dpo_shift, flex_dpo, strengths
+from guerdon.objectives.strength import odpo
 from guerdon.objectives.terms import Loss, Objective, Term
+from guerdon.objectives.token_kl import tdpo, tdpo1
 from guerdon.objectives.tokens import desensitised_log_ratio, guided_log_ratio, ld_dpo, tgdpo
+from guerdon.objectives.triples import second_against_worst, triple_po, triple_po_l
 from guerdon.objectives.unpaired import kto
 from guerdon.objectives.value import value_loss
+from guerdon.objectives.weighted import wpo
 
 __all__ = [
     "Link",
@@ -51,16 +61,22 @@ __all__ = [
     "Reduction",
     "Score",
     "Term",
+    "alphapo",
     "aot",
     "apo_down",
     "apo_zero",
+    "asft",
     "bco",
     "bco_pair",
+    "beta_dpo",
     "bradley_terry_loss",
     "cal_dpo",
+    "chi_po",
     "clipped",
+    "cpo",
     "desensitised_log_ratio",
     "discopop",
+    "dno",
     "dpo",
     "dpo_gamma",
     "dpo_shift",
@@ -69,6 +85,7 @@ __all__ = [
     "exo",
     "exp_dpo",
     "expectation",
+    "f_dpo",
     "flex_dpo",
     "guided_log_ratio",
     "head",
@@ -86,15 +103,20 @@ __all__ = [
     "mean_logprob",
     "modulated_log_ratio",
     "nca",
+    "odpo",
     "of_difference",
     "of_sides",
+    "orpo",
     "pairwise",
     "plackett_luce",
+    "r_dpo",
     "reinforce",
     "relative_expectation",
     "robust_dpo",
     "rpo",
+    "sampo",
     "scaled",
+    "second_against_worst",
     "selm",
     "sequence_mean",
     "sequence_sum",
@@ -102,13 +124,22 @@ __all__ = [
     "sft_dpo",
     "simpo",
     "slic",
+    "sppo",
+    "sppo_hard",
+    "sppo_single",
     "squared",
     "squared_hinge_dpo",
     "strengths",
+    "tdpo",
+    "tdpo1",
     "tgdpo",
     "token_mean",
+    "total_logprob",
+    "triple_po",
+    "triple_po_l",
     "value_loss",
     "vpo",
     "weighted_log_ratio",
+    "wpo",
     "xpo",
 ]

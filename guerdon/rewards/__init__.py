@@ -22,6 +22,7 @@ from guerdon.rewards.episodes import at_turn_ends, episode_reward, tool_cost, tu
 from guerdon.rewards.explain import Explanation, explain
 from guerdon.rewards.functions import FunctionReward, reward
 from guerdon.rewards.interface import Combine, Context, Reward, State, Transform
+from guerdon.rewards.past import WinRateQueue
 from guerdon.rewards.running import Runner
 from guerdon.rewards.schedules import Schedule, constant, cosine, linear
 from guerdon.rewards.serialise import dumps, from_dict, loads, to_dict
@@ -41,6 +42,7 @@ __all__ = [
     "Schedule",
     "State",
     "Transform",
+    "WinRateQueue",
     "as_node",
     "at_turn_ends",
     "bind",

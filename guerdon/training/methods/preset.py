@@ -2,16 +2,17 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from guerdon.batch import Preference
 from guerdon.errors import GuerdonError
 from guerdon.objectives import Objective
 from guerdon.training.builds import whole
+from guerdon.training.companions import Companion
 from guerdon.training.recipe import Build, Estimator, Recipe, plain
-from guerdon.worlds.interface import World
-from guerdon.worlds.snapshots import Actors, Frozen, Rule
+from guerdon.worlds.interface import Sampling, World
+from guerdon.worlds.snapshots import LIVE, Actors, Frozen, Rule
 
 READS = ("pairs", "scored", "lists", "unpaired", "rewritten", "prompts")
 """What a method learns from. pairs: comparisons. scored: comparisons whose records have scores; the rows' column
@@ -30,22 +31,27 @@ def only_policy() -> Mapping[str, Rule]:
     return {}
 
 
+def alone() -> tuple[Companion, ...]:
+    """Nothing learns beside the policy."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Preset:
     """A published method as one choice of parts.
 
-    Every keyword of ``objective``, ``rules``, ``records``, ``estimator`` and ``build`` is a hyperparameter of the
-    method, its default the paper's; functions that name the same keyword share its value. One called ``updates`` is
-    given the number of updates of the run instead (schedules).
+    Every keyword of ``objective``, ``rules``, ``records``, ``estimator``, ``build`` and ``companions`` is a
+    hyperparameter of the method, its default the paper's; functions that name the same keyword share its value. One
+    called ``updates`` is given the number of updates of the run instead (schedules).
 
     name: as ``guerdon align --method`` knows it. paper: 'Rafailov et al. 2023, arXiv 2305.18290'. objective: gives the
     objective, or a function of the number of updates done. reads: one of ``READS``. rules: gives the snapshots beside
     the policy. records: what is done to the preference records first (order, relabelling, selection); ordered: they
-    are then visited in their order. estimator, build, also: for methods that sample (also: further fields of the
-    Recipe, as per_start). needs: what the user must give beside the records: 'reward', 'guide' (a policy that was
-    aligned before). card: number of the founding list, None where the method has no entry in the catalogue. protects:
-    what it guards against, for the reader who chooses. checks: tests that hold its published values
-    ('tests/objectives/test_x.py::test_y').
+    are then visited in their order. estimator, build, companions, also: for methods that sample (also: further fields
+    of the Recipe, as per_start). sampler: the snapshot that draws, where it is not the live policy. needs: what the
+    user must give beside the records: 'reward', 'guide' (a policy that was aligned before). card: number of the
+    founding list, None where the method has no entry in the catalogue. protects: what it guards against, for the
+    reader who chooses. checks: tests that hold its published values ('tests/objectives/test_x.py::test_y').
     """
 
     name: str
@@ -57,6 +63,8 @@ class Preset:
     ordered: bool = False
     estimator: Callable[..., Estimator] = plain
     build: Callable[..., Build] = whole
+    companions: Callable[..., tuple[Companion, ...]] = alone
+    sampler: str = LIVE
     also: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     card: int | None = None
@@ -74,7 +82,8 @@ class Preset:
 
     def hyper(self) -> dict[str, Any]:
         """Hyperparameter -> default."""
-        parts = (self.objective, self.rules, self.estimator, self.build, *((self.records,) if self.records else ()))
+        own = (self.objective, self.rules, self.estimator, self.build, self.companions)
+        parts = (*own, *((self.records,) if self.records else ()))
         found: dict[str, Any] = {}
         for part in parts:
             for name, p in inspect.signature(part).parameters.items():
@@ -121,9 +130,13 @@ class Preset:
             "objective": self.called(self.objective, settings, rounds * build.updates),
             "estimator": self.called(self.estimator, settings, rounds),
             "build": build,
+            "companions": self.called(self.companions, settings, rounds * build.updates),
             **self.also,
+            **fields,
         }
-        return Recipe(world, snapshots, source, rounds=rounds, **{**own, **fields})
+        if self.sampler != LIVE:
+            own["sampling"] = replace(own.get("sampling", Sampling()), snapshot=self.sampler)
+        return Recipe(world, snapshots, source, rounds=rounds, **own)
 
 
 def _fits(value: Any, kind: type) -> bool:
