@@ -52,8 +52,8 @@ def apo_down(beta: float = 0.1) -> Objective:
 
 
 def dpop(beta: float = 0.3, weight: float = 50.0) -> Objective:
-    """−log σ(β(ρ_w − ρ_l − λ max(0, −ρ_w))): DPO that pays where the winner is less likely than under the reference (Pal
-    et al. 2024, 2402.13228, eq. 3).
+    """−log σ(β(ρ_w − ρ_l − λ max(0, −ρ_w))): DPO that pays where the winner is less likely than under the reference
+    (Pal et al. 2024, 2402.13228, eq. 3).
 
     λ = ``weight``; 0 is DPO. The penalty stands inside the sigmoid and is on the winner alone, however sure the label.
     """

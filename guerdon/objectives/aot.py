@@ -14,9 +14,9 @@ from guerdon.preferences import bradley_terry
 
 
 def aot(beta: float = 0.1, smoothing: float = 0.0) -> Objective:
-    """−log σ(β(u_(k) − v_(k))), u = log π(y_w)/π(y_l) and v the reference's, each sorted over all pairs of the batch: the
-    policy's margins dominate the reference's as distributions, not pair by pair (paired AOT, Melnyk et al. 2024,
-    2406.05882).
+    """−log σ(β(u_(k) − v_(k))), u = log π(y_w)/π(y_l) and v the reference's, each sorted over all pairs of the batch:
+    the policy's margins shall dominate the reference's as distributions, not pair by pair (paired AOT, Melnyk et al.
+    2024, 2406.05882).
 
     A pair is compared with the reference's margin of its own rank. v has no gradient and the order of u is a constant,
     so a unit is still one pair, and what it needs of the others is the two tables of values. Micro-batches and ranks

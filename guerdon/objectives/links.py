@@ -1,4 +1,4 @@
-"""Losses of the difference between the two sides: GPO's convex links, label noise, DiscoPOP, EXO, and SLiC as published.
+"""Losses of the difference between the two sides: GPO's convex links, label noise, DiscoPOP, EXO, and SLiC.
 
 The difference is β times that of the log-ratios to the reference, z = β(ρ_w − ρ_l), but in ``slic``, which has none.
 """
@@ -73,8 +73,8 @@ def discopop(beta: float = 0.05, tau: float = 0.05) -> Objective:
 
 
 def robust_dpo(beta: float = 0.1, flip: float = 0.1) -> Objective:
-    """[−(1−ε) log σ(z) + ε log σ(−z)] / (1 − 2ε), z = β(ρ_w − ρ_l): over labels flipped with probability ε = ``flip`` in
-    [0, ½) its expectation is DPO's loss on the clean ones (rDPO, Chowdhury et al. 2024, 2403.00409).
+    """[−(1−ε) log σ(z) + ε log σ(−z)] / (1 − 2ε), z = β(ρ_w − ρ_l): over labels flipped with probability ε = ``flip``
+    in [0, ½) its expectation is DPO's loss on the clean ones (rDPO, Chowdhury et al. 2024, 2403.00409).
 
     It is DPO with the label (p − ε)/(1 − 2ε), above 1 where the label is certain: a single pair's loss falls without
     bound as its margin grows. Raises GuerdonError for another ``flip``.
@@ -98,7 +98,7 @@ def exo(beta: float = 0.1, epsilon: float = 1e-3) -> Objective:
     """
     if not 0 < epsilon < 0.5:
         raise GuerdonError(
-            f"exo(epsilon=…) must lie in (0, 0.5), but {epsilon} came: a certain target has no finite KL."
+            f"exo(epsilon=…) must lie in (0, 0.5), but {epsilon} came: a certain target's KL is infinite."
         )
 
     def contrast(z_w: Tensor, z_l: Tensor, pairs: Pairs) -> Tensor:
@@ -111,8 +111,8 @@ def exo(beta: float = 0.1, epsilon: float = 1e-3) -> Objective:
 
 
 def slic(margin: float = 1.0, weight: float = 0.5) -> Objective:
-    """max(0, δ − log π(y_w) + log π(y_l)) − λ log π(y_w), δ = ``margin`` nats and λ = ``weight``; no reference (SLiC-HF,
-    Zhao et al. 2023, 2305.10425).
+    """max(0, δ − log π(y_w) + log π(y_l)) − λ log π(y_w), δ = ``margin`` nats and λ = ``weight``; no reference
+    (SLiC-HF as published, Zhao et al. 2023, 2305.10425).
 
     The regulariser takes the winner for the target y_ref, which pairs alone allow; use ``slic(weight=0.0) +
     0.5 * sft('chosen')``-like sums for other targets. Log-probs are summed over tokens, so δ is a gap a response.

@@ -11,8 +11,8 @@ from guerdon.training.recipe import Build, Rollout
 
 
 def number_pairs(batch: Batch) -> Batch:
-    """The batch with the column 'pair', int64 [N,2]: the number of the first pair that the row wins, pairs counted winner
-    by winner, and the number of all pairs. What a loss of sorted pairs reads (``objectives.aot``).
+    """The batch with the column 'pair', int64 [N,2]: the number of the first pair that the row wins, pairs counted
+    winner by winner, and the number of all pairs. A loss of sorted pairs reads it (``objectives.aot``).
 
     It follows the rows into micro-batches. Raises NeedsError for a batch without pairs.
     """
