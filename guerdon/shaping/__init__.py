@@ -17,6 +17,7 @@ from guerdon.shaping.combine import (
     weighted_sum,
 )
 from guerdon.shaping.credit import Credit, potential, span_terminal, terminal, uniform
+from guerdon.shaping.implicit import implicit_credit
 from guerdon.shaping.kl import kl_in_reward, with_terminal_reward
 from guerdon.shaping.lagrangian import DualStep, dual_step, lagrangian
 from guerdon.shaping.length import (
@@ -46,6 +47,7 @@ __all__ = [
     "contrast",
     "delta_process",
     "dual_step",
+    "implicit_credit",
     "kl_in_reward",
     "lagrangian",
     "length_residual",

@@ -4,17 +4,9 @@ import pytest
 import torch
 
 from guerdon.batch import Batch
-from guerdon.objectives import Objective, dpo, logistic, pairwise, scaled, weighted_log_ratio
+from guerdon.objectives import dpo, tgdpo
 
 from .toys import one_pair, steps, toy_pair
-
-
-def tgdpo(beta: float = 0.1, alpha: float = 0.5) -> Objective:
-    def weights(batch: Batch, sign: int) -> torch.Tensor:
-        return 1 + sign * alpha * beta * batch.steps.log_ratio("guide")
-
-    score = weighted_log_ratio(weights, ("steps.logp.guide",))
-    return pairwise(scaled(beta, score), logistic(), name="tgdpo")
 
 
 def test_card_value():
