@@ -29,8 +29,10 @@ class Judge:
 
 
 def by_score(channel: str | None = None, temperature: float = 1.0) -> Judge:
-    """σ((s_first − s_second)/temperature) of the reward (or of its ``channel``): Bradley–Terry on scores. At temperature
-    0 the higher score wins for certain. Rows without a valid score are not judged."""
+    """σ((s_first − s_second)/temperature) of the reward (or of its ``channel``): Bradley–Terry on scores.
+
+    At temperature 0 the higher score wins for certain. Rows without a valid score are not judged.
+    """
 
     def call(rollout: Rollout, first: Tensor, second: Tensor) -> Tensor:
         value, ok = row_reward(rollout, channel=channel)

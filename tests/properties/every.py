@@ -12,7 +12,12 @@ from typing import Any
 from guerdon.checks import PROPERTIES, Case, run_all
 from tests.properties import (
     cases_advantages,
+    cases_direct_tokens,
     cases_direct_analyses,
+    cases_direct_free,
+    cases_direct_links,
+    cases_direct_selfplay,
+    cases_direct_displacement,
     cases_numerics,
     cases_objectives,
     cases_preferences,
@@ -41,7 +46,12 @@ CASES: tuple[Case, ...] = tuple(
             *cases_shaping.CASES,
             *cases_advantages.CASES,
             *cases_objectives.CASES,
+            *cases_direct_displacement.CASES,
+            *cases_direct_selfplay.CASES,
+            *cases_direct_tokens.CASES,
             *cases_direct_analyses.CASES,
+            *cases_direct_free.CASES,
+            *cases_direct_links.CASES,
         ]
     )
 )
