@@ -5,12 +5,18 @@ splits without leakage. Does not belong here: statistics of a data set (``audit`
 (``worlds.text``).
 """
 
+from guerdon.data.conditioned import conditioned, reward_augmented
 from guerdon.data.convert import Conversion, Loss, convert, convert_file
+from guerdon.data.curriculum import curriculum
+from guerdon.data.degrees import graded, key_phrases, with_degrees
 from guerdon.data.difference import differences
 from guerdon.data.files import ReadReport, iterate_preferences, read_preferences
 from guerdon.data.formats import FORMATS, Format, Holds, columns, detect_format, format_named
 from guerdon.data.prompts import read_prompts
+from guerdon.data.provenance import noted, told
 from guerdon.data.records import defects, is_empty, with_comparisons
+from guerdon.data.rejection import first_round_pairs, rejected, rejection_sample, tournament_pairs
+from guerdon.data.reward_gaps import by_gap, cross_fitted
 from guerdon.data.segments import read_rollouts, read_segments
 from guerdon.data.split import first_turn_key, prompt_key, split_preferences
 from guerdon.data.views import from_steps, joined, segments_of, step_labels_from_first_error, together
@@ -23,27 +29,41 @@ __all__ = [
     "Holds",
     "Loss",
     "ReadReport",
+    "by_gap",
     "columns",
+    "conditioned",
     "convert",
     "convert_file",
+    "cross_fitted",
+    "curriculum",
     "defects",
     "detect_format",
     "differences",
+    "first_round_pairs",
     "first_turn_key",
     "format_named",
     "from_steps",
+    "graded",
     "is_empty",
     "iterate_preferences",
     "joined",
+    "key_phrases",
+    "noted",
     "prompt_key",
     "read_preferences",
     "read_prompts",
     "read_rollouts",
     "read_segments",
+    "rejected",
+    "rejection_sample",
+    "reward_augmented",
     "segments_of",
     "split_preferences",
     "step_labels_from_first_error",
     "together",
+    "told",
+    "tournament_pairs",
     "with_comparisons",
+    "with_degrees",
     "write_preferences",
 ]

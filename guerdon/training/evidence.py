@@ -125,7 +125,8 @@ def fixed(
     for n in kept.keys() & set(missing):
         assert ids is not None
         cache.write(kept[n], ids, read.logp[n])
-    return replace(read, logp={**read.logp, **found})
+    spans = samples.payload.spans if isinstance(samples.payload, TokenRows) else {}
+    return replace(read, logp={**read.logp, **found}, spans={**spans, **read.spans})
 
 
 def live(recipe: Recipe, objective: Objective, batch: Batch, samples: Samples, seed: Seed) -> Batch:

@@ -2,21 +2,23 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 
 from guerdon.batch import Lists, Message, Pairs, Preference, Samples, Seed
+from guerdon.decoding import REWRITE
 from guerdon.errors import DataError
+from guerdon.objectives.srpo import ROLES
 from guerdon.training import Recorded, Unpaired, mismatched
+from guerdon.training.steps import with_lines
 from guerdon.verbs.preferences import Records
 from guerdon.worlds.text import Encoded, encode, pad_rows
 
-REWRITE = "Write a better answer to the same request."
-"""What asks for a rewriting of the answer before it."""
-ROLES = 6
-"""Columns of a rewritten list: w, l, w|l, l|l, w|w, l|w, where a|b is response a after an answer b and ``REWRITE``."""
+REWRITTEN = len(ROLES)
+"""Columns of a rewritten list, in the order of ``ROLES``: a|b is response a after an answer b and ``REWRITE``."""
 
 Row = tuple[Preference, int]
 """A record and the number of one of its responses."""
@@ -53,7 +55,7 @@ def items(reads: str, records: Records) -> list[tuple[int, ...]]:
             return [(2 * i, 2 * i + 1) for i in range(len(labelled(records)))]
         case "rewritten":
             count = sum(p > 0.5 for r in records for _, _, p, _ in r.pairs())
-            return [tuple(range(ROLES * i, ROLES * (i + 1))) for i in range(count)]
+            return [tuple(range(REWRITTEN * i, REWRITTEN * (i + 1))) for i in range(count)]
     found: list[tuple[int, ...]] = []
     first = 0
     for record in records:
@@ -146,6 +148,7 @@ def _lists(made: _Rows, records: Records, per_round: int, seed: Seed | None) -> 
         at += len(values)
     lists = Lists(torch.tensor(number), torch.tensor(value))
     samples = made.samples(rows, [made.encode(row) for row in rows])
+    samples = replace(samples, payload=with_lines(samples.payload, made.tokenizer))  # TPO compares responses by lines
     return Recorded(samples, min(per_round, len(lists)), seed=seed, lists=lists)
 
 
@@ -177,17 +180,25 @@ def _with_response(record: Preference, other: Preference, i: int) -> Preference:
 
 
 def _rewritten(made: _Rows, records: Records, per_round: int, seed: Seed | None) -> Recorded:
+    """Six rows a comparison that is no tie; the label, where one is soft, and its weight come along."""
     rows: list[Row] = []
     encoded: list[Encoded] = []
+    label: list[list[float]] = []
+    weights: list[float] = []
     for r in records:
-        for w, l, p, _ in r.pairs():
+        for w, l, p, weight in r.pairs():
             if p <= 0.5:
                 continue
             for answer, previous in ((w, None), (l, None), (w, l), (l, l), (w, w), (l, w)):
                 before = () if previous is None else (*r.responses[previous], Message.of("user", REWRITE))
                 rows.append((r, answer))
                 encoded.append(made.encode((r, answer), before))
+            label.append([p if role[0] == "w" else 1 - p for role in ROLES])
+            weights.append(weight)
     if not rows:
         raise DataError("Comparisons were expected, but the records hold none; give chosen and rejected responses.")
-    lists = Lists(torch.arange(len(rows)).view(-1, ROLES))
+    soft = any(v[0] < 1 for v in label)
+    lists = Lists(
+        torch.arange(len(rows)).view(-1, REWRITTEN), torch.tensor(label) if soft else None, torch.tensor(weights)
+    )
     return Recorded(made.samples(rows, encoded), min(per_round, len(lists)), seed=seed, lists=lists)
