@@ -12,6 +12,7 @@ from typing import Any
 from guerdon.checks import PROPERTIES, Case, run_all
 from tests.properties import (
     cases_advantages,
+    cases_direct_general,
     cases_direct_tokens,
     cases_direct_analyses,
     cases_direct_free,
@@ -52,6 +53,7 @@ CASES: tuple[Case, ...] = tuple(
             *cases_direct_analyses.CASES,
             *cases_direct_free.CASES,
             *cases_direct_links.CASES,
+            *cases_direct_general.CASES,
         ]
     )
 )
