@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from guerdon.batch import Batch, Pairs, Steps
 from guerdon.errors import GuerdonError
 from guerdon.objectives import (
     apo_zero,
@@ -171,3 +172,38 @@ def test_impossible_settings_are_named():
             make()
     with pytest.raises(GuerdonError, match="tau"):
         discopop(tau=1.0)
+
+
+def converged(objective, labels: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities [4] of a softmax policy fitted to soft labels [6] of all pairs of four responses."""
+    reference = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64).log()
+    logits = reference.clone().requires_grad_()
+    first, second = torch.combinations(torch.arange(4)).unbind(-1)
+    optimiser = torch.optim.LBFGS([logits], max_iter=300, tolerance_grad=1e-13, tolerance_change=1e-16)
+
+    def step() -> torch.Tensor:
+        optimiser.zero_grad()
+        logp = logits.log_softmax(-1)
+        steps = Steps(torch.ones(4, 1, dtype=torch.bool), {"policy": logp[:, None], "reference": reference[:, None]})
+        loss = objective.loss(Batch(steps, pairs=Pairs(first, second, labels))).value
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        optimiser.step(step)
+    return logits.detach().log_softmax(-1)
+
+
+def test_a_converged_policy_is_the_tilted_reference():
+    """Cards 169 and 144: exact Bradley–Terry labels give π_ref e^{r/β}/Z by DPO; labels flipped with probability ε give
+    the same by rDPO, and a flatter policy by DPO."""
+    reward, beta, flip = torch.tensor([0.0, 0.4, -0.3, 0.9], dtype=torch.float64), 0.5, 0.2
+    reference = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64).log()
+    tilted = (reference + reward / beta).log_softmax(-1)
+    first, second = torch.combinations(torch.arange(4)).unbind(-1)
+    clean = (reward[first] - reward[second]).sigmoid()
+    noisy = clean * (1 - flip) + (1 - clean) * flip
+    torch.testing.assert_close(converged(dpo(beta), clean), tilted, atol=1e-6, rtol=0)
+    torch.testing.assert_close(converged(robust_dpo(beta, flip), noisy), tilted, atol=1e-6, rtol=0)
+    spread = [float((converged(dpo(beta), p) - reference).std()) for p in (clean, noisy)]
+    assert spread[1] < 0.8 * spread[0]
