@@ -11,6 +11,7 @@ from guerdon.preferences.bradley_terry import (
     magnitude_penalty,
     preference_probability,
 )
+from guerdon.preferences.general import general_preference, mean_skew_score, skew_score
 from guerdon.preferences.plackett_luce import plackett_luce
 from guerdon.preferences.regression import margin_regression, regression
 from guerdon.preferences.segments import partial_return, regret, smooth_value
@@ -21,8 +22,10 @@ __all__ = [
     "centring_penalty",
     "davidson",
     "davidson_log_probs",
+    "general_preference",
     "magnitude_penalty",
     "margin_regression",
+    "mean_skew_score",
     "outcomes",
     "partial_return",
     "plackett_luce",
@@ -31,5 +34,6 @@ __all__ = [
     "rao_kupper_log_probs",
     "regression",
     "regret",
+    "skew_score",
     "smooth_value",
 ]

@@ -38,6 +38,7 @@ from guerdon.reduce.masked import (
     weighted_mean,
 )
 from guerdon.reduce.peers import leave_one_out_mean, leave_one_out_std
+from guerdon.reduce.ranks import kendall_tau, ordinal_rank, same_ends, spearman
 from guerdon.reduce.scans import discounted_suffix_sum, discounted_suffix_sum_loop, reverse_cumsum
 from guerdon.reduce.spans import first_in_span, last_in_span, span_count, span_ids, span_sum, spread_from_last
 
@@ -55,6 +56,7 @@ __all__ = [
     "group_rank",
     "group_std",
     "group_sum",
+    "kendall_tau",
     "last_in_span",
     "leave_one_out_mean",
     "leave_one_out_std",
@@ -63,6 +65,7 @@ __all__ = [
     "masked_max",
     "masked_min",
     "mean_all",
+    "ordinal_rank",
     "per_group_count",
     "per_group_max",
     "per_group_mean",
@@ -73,9 +76,11 @@ __all__ = [
     "real",
     "reverse_cumsum",
     "safe_sqrt",
+    "same_ends",
     "span_count",
     "span_ids",
     "span_sum",
+    "spearman",
     "spread",
     "spread_from_last",
     "std_all",

@@ -13,6 +13,7 @@ from guerdon.checks import PROPERTIES, Case, run_all
 from tests.properties import (
     cases_advantages,
     cases_direct_general,
+    cases_direct_data,
     cases_direct_tokens,
     cases_direct_analyses,
     cases_direct_free,
@@ -49,6 +50,7 @@ CASES: tuple[Case, ...] = tuple(
             *cases_objectives.CASES,
             *cases_direct_displacement.CASES,
             *cases_direct_selfplay.CASES,
+            *cases_direct_data.CASES,
             *cases_direct_tokens.CASES,
             *cases_direct_analyses.CASES,
             *cases_direct_free.CASES,

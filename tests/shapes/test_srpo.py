@@ -3,45 +3,15 @@
 import pytest
 import torch
 
-from guerdon import reduce
-from guerdon.batch import Batch, Steps
-from guerdon.objectives import Objective, Term
-
-ROWS = ("w", "l", "w|l", "l|l", "w|w", "l|w")
+from guerdon.batch import Batch, Lists, Steps
+from guerdon.objectives import srpo
+from guerdon.objectives.srpo import ROLES
 
 
-def srpo(beta: float = 0.1, alpha: float = 0.5) -> Objective:
-    needs = ("steps.logp.policy", "steps.logp.reference", *(f"rows.{r}" for r in ROWS))
-
-    def rho(batch: Batch) -> dict[str, torch.Tensor]:
-        total = reduce.total(batch.steps.log_ratio(), batch.steps.mask)
-        return {name: total[batch.rows[name]] for name in ROWS}
-
-    def improver(batch: Batch, stats) -> torch.Tensor:
-        r = rho(batch)
-        return (0.5 - beta * (r["w|l"] - r["l|l"])).square() + (0.5 - beta * (r["w|w"] - r["l|w"])).square()
-
-    def generator(batch: Batch, stats) -> torch.Tensor:
-        r = rho(batch)
-        return (0.5 - beta / 2 * (r["w|l"] - r["l|w"] + r["w"] - r["l"])).square()
-
-    def weight(batch: Batch) -> torch.Tensor:
-        return torch.ones(len(batch.rows["w"]))
-
-    return Objective(
-        (
-            Term("generator", needs, generator, weight, coefficient=1 - alpha),
-            Term("improver", needs, improver, weight, coefficient=alpha),
-        )
-    )
-
-
-def batch(values: dict[str, float]) -> Batch:
-    policy = torch.tensor([[values.get(name, 0.0)] for name in ROWS]).requires_grad_()
+def batch(values: dict[str, float], value: torch.Tensor | None = None) -> Batch:
+    policy = torch.tensor([[values.get(name, 0.0)] for name in ROLES]).requires_grad_()
     steps = Steps(torch.ones(6, 1, dtype=torch.bool), {"policy": policy, "reference": torch.zeros(6, 1)})
-    return Batch(
-        steps, rows={n: torch.tensor([i]) for i, n in enumerate(ROWS)}, block=torch.zeros(6, dtype=torch.int64)
-    )
+    return Batch(steps, lists=Lists(torch.arange(6)[None], value))
 
 
 def test_all_zero_ratios():

@@ -8,6 +8,7 @@ when a model is.
 
 from guerdon.rewards.models.embedded import EmbeddingRewardModel, Scaling, features
 from guerdon.rewards.models.embeddings import Embedder, cache_root, load_embedder
+from guerdon.rewards.models.general import GeneralPreferenceHead, GeneralPreferenceModel, GeneralPreferenceReward
 from guerdon.rewards.models.heads import LinearHead, MLPHead, head_from
 from guerdon.rewards.models.loading import load_backbone, load_tokenizer
 from guerdon.rewards.models.reward import (
@@ -23,6 +24,9 @@ from guerdon.rewards.models.scalar import ScalarRewardModel
 __all__ = [
     "Embedder",
     "EmbeddingRewardModel",
+    "GeneralPreferenceHead",
+    "GeneralPreferenceModel",
+    "GeneralPreferenceReward",
     "LinearHead",
     "MLPHead",
     "ModelReward",
