@@ -68,9 +68,7 @@ def test_tgdpo_step_by_step() -> None:
 def test_tgdpo_without_guidance_is_dpo() -> None:
     of = random_pairs()
     assert value(tgdpo(0.1, alpha=0.0), of) == value(dpo(0.1), of)
-    at_reference = of.with_steps(
-        replace(of.steps, logp={**of.steps.logp, "guide": of.steps.logp["reference"]})
-    )
+    at_reference = of.with_steps(replace(of.steps, logp={**of.steps.logp, "guide": of.steps.logp["reference"]}))
     assert value(tgdpo(0.1, 0.5), at_reference) == value(dpo(0.1), at_reference)
 
 
@@ -83,10 +81,16 @@ def test_the_guide_carries_no_gradient() -> None:
 
 
 def test_a_constant_added_to_the_guide_changes_weights() -> None:
-    """DPO's prompt constant cancels between the sides; here it raises a winner's weights and lowers a loser's."""
-    shifted = batch({**T1, "guide": [[0.5], [-1.5]]})  # g = 2, 0: weights 1.1 and 1
-    assert value(tgdpo(), shifted) == pytest.approx(math.log1p(math.exp(-0.1 * (1.1 * 0.5 + 1.0 * 0.5))), abs=1e-6)
-    assert value(tgdpo(), shifted) != value(tgdpo(), batch(T1))
+    """DPO's prompt constant cancels between the sides. Here +1 on every g_t turns the weights 1.05 and 1.05 into 1.1
+    and 1, which only log-ratios of equal size and opposite sign do not notice."""
+    names = {**T1, "policy": [[-1.0], [-1.7]]}  # ρ = 0.5, −0.2
+    for guide, weights in (([[-0.5], [-2.5]], (1.05, 1.05)), ([[0.5], [-1.5]], (1.1, 1.0))):
+        h = 0.1 * (weights[0] * 0.5 + weights[1] * 0.2)
+        found = value(tgdpo(), batch({**names, "guide": guide}))
+        assert found == pytest.approx(math.log1p(math.exp(-h)), abs=1e-7)
+    moved = batch({**T1, "guide": [[0.5], [-1.5]]})
+    assert value(tgdpo(), moved) == pytest.approx(0.642025, abs=1e-6)
+    assert gradient(tgdpo(), moved)[0, 0] / gradient(tgdpo(), batch(T1))[0, 0] == pytest.approx(1.1 / 1.05, abs=1e-5)
 
 
 def test_clamped_weights_are_never_negative() -> None:

@@ -12,7 +12,8 @@ GUIDED = (*LOGS, "steps.logp.guide")
 CASES = [
     built(
         objectives.tgdpo,
-        effects={"beta": 0.7, "alpha": 2.0, "clamp": True},
+        {"alpha": 30.0},  # so that some weights are negative
+        {"beta": 0.7, "alpha": 2.0, "clamp": True},
         moves=(Move(GUIDED, 0.0),),
         limits=(Limit({"alpha": 0.0}, loss_of(objectives.dpo(), "steps.logp.guide"), "dpo"),),
     ),

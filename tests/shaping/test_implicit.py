@@ -26,7 +26,7 @@ def credit(of: TokenTree, policy: torch.Tensor, beta: float = BETA) -> torch.Ten
 
 def after(of: TokenTree, value: torch.Tensor) -> torch.Tensor:
     """V of the state that every token leads to."""
-    return (of.mdp.transition @ torch.where(of.mdp.terminal, 0.0, value))
+    return of.mdp.transition @ torch.where(of.mdp.terminal, 0.0, value)
 
 
 def test_the_true_reward_is_what_is_left_without_the_shaping() -> None:
@@ -112,7 +112,9 @@ def test_chosen_rewards_fall_on_the_reference_s_own_responses() -> None:
     assert float(c.mean()) < -3 * error
     # Exactly: the expected return of the reference under rewards β log π/π_ref.
     live = ~t.mdp.terminal
-    exact = TokenTree(t.mdp.with_reward(torch.where(live[:, None], credit(t, best.policy), 0.0)), t.reward, t.reference, 4)
+    exact = TokenTree(
+        t.mdp.with_reward(torch.where(live[:, None], credit(t, best.policy), 0.0)), t.reward, t.reference, 4
+    )
     assert float(c.mean()) == pytest.approx(exact.gold(t.reference.exp()), abs=4 * error)
 
 

@@ -109,7 +109,9 @@ def test_reward_to_go_without_a_critic_by_hand() -> None:
             "old": torch.tensor([[1.0, 1.0], [0.0, 0.0]]),
         },
     )
-    given = Rollout(Samples(torch.zeros(2), ["x", "x"]), steps, scores=Scores({"rm": Channel(torch.tensor([0.0, 2.0]))}))
+    given = Rollout(
+        Samples(torch.zeros(2), ["x", "x"]), steps, scores=Scores({"rm": Channel(torch.tensor([0.0, 2.0]))})
+    )
     found = advantage(rto(beta=1.0, clip=None, kl=0.5), given)
     # row 0: to go (0, −1) minus 3 a step, minus 2; row 1: 3 minus the peer's mean 0, plus 2
     assert found[0].tolist() == pytest.approx([0.0 - 6.0 - 2.0, -1.0 - 3.0 - 2.0])
@@ -154,11 +156,11 @@ def test_dpo_recovers_a_guide_that_orders_tokens() -> None:
     """DPO on pairs of a tree, whose soft optimum is known: its credit moves towards the optimum's."""
     tree = token_tree(Seed(6), symbols=2, depth=3)
     world, snapshots = tree.fresh()
-    samples = world.sample(snapshots, ["initial"], 2000, Sampling(limit=tree.depth), Seed(0))
-    first, second = torch.arange(0, 2000, 2), torch.arange(1, 2000, 2)
+    samples = world.sample(snapshots, ["initial"], 800, Sampling(limit=tree.depth), Seed(0))
+    first, second = torch.arange(0, 800, 2), torch.arange(1, 800, 2)
     value = samples.payload.returns()
     pairs = Pairs(first, second, preferred=(value[first] - value[second]).sigmoid())
-    run(Recipe(world, snapshots, Recorded(samples, 1000, pairs), dpo(0.5), Optim(lr=0.05, kind="adam", clip=None), 150))
+    run(Recipe(world, snapshots, Recorded(samples, 400, pairs), dpo(0.5), Optim(lr=0.1, kind="adam", clip=None), 60))
     best = tree.soft(0.5).policy.log()
     live = ~tree.mdp.terminal
     with torch.no_grad():
