@@ -12,13 +12,14 @@ from guerdon.data.provenance import noted
 from guerdon.errors import DataError
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
-STOP_WORDS = frozenset(
-    "a about above after again against all also am an and any are as at be because been before being below between both "
-    "but by can could did do does doing down during each few for from further had has have having he her here hers him "
-    "his how i if in into is it its itself just me more most my no nor not now of off on once only or other our out "
-    "over own same she should so some such than that the their them then there these they this those through to too "
-    "under until up very was we were what when where which while who whom why will with would you your".split()
-)
+_STOP = """
+a about above after again against all also am an and any are as at be because been before being below between
+both but by can could did do does doing down during each few for from further had has have having he her here
+hers him his how i if in into is it its itself just me more most my no nor not now of off on once only or other
+our out over own same she should so some such than that the their them then there these they this those through
+to too under until up very was we were what when where which while who whom why will with would you your
+"""
+STOP_WORDS = frozenset(_STOP.split())
 """Never deleted: without them a text is broken, not worse. Negations stand here too, as deleting one turns a meaning
 round."""
 

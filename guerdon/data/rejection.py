@@ -30,8 +30,8 @@ def rejection_sample(rewards: Sequence[float], count: int, beta: float, seed: Se
     """
     if not 0 < count <= len(rewards) or not beta >= 0 or not all(map(math.isfinite, rewards)):
         raise GuerdonError(
-            f"rejection_sample keeps 1 to {len(rewards)} candidates of finite reward at beta ≥ 0, but count={count} and "
-            f"beta={beta} came (or a reward is not finite)."
+            f"rejection_sample keeps 1 to {len(rewards)} candidates of finite reward at beta ≥ 0, but count={count} "
+            f"and beta={beta} came (or a reward is not finite)."
         )
     draws = seed.child("rejection").torch()
     left, kept = list(range(len(rewards))), []

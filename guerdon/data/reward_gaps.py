@@ -49,7 +49,8 @@ def by_gap(
             f"records with noise={noise!r} (or a gap is NaN)."
         )
     gamma = max(0.0, statistics.median(gaps)) if threshold is None and gaps else threshold or 0.0
-    easy, hard = [], []
+    easy: list[Preference] = []
+    hard: list[Preference] = []
     for record, gap in zip(records, gaps, strict=True):
         side = "easy" if gap > gamma else "hard"
         if side == "hard" and noise == "drop" and gap < -abs(gamma):

@@ -49,7 +49,7 @@ def test_where_the_request_goes():
     assert [m.role for m in both] == ["system", "user"] and both[0].text.endswith("\n\nBe kind.")
     talk = (user, Message.of("assistant", "So."), Message.of("user", "And?"))
     assert [m.text[-4:] for m in conditioned(talk, 7, where="user")] == ["Why?", "So.", "And?"]
-    with pytest.raises(DataError, match="no user turn|has none"):
+    with pytest.raises(DataError, match="has none"):
         conditioned((system,), 7, where="user")
 
 
@@ -65,9 +65,9 @@ def test_the_scale():
     made = reward_augmented([scored(1.5, -2.0), scored(0.3, 0.1)])
     assert "from -2 to 1.5" in made[0].prompt[0].text
     assert told(made[0])[-1] == {"transform": "reward_augmented", "goal": 1.5, "low": -2.0, "high": 1.5}
-    with pytest.raises(DataError, match="p.jsonl:3"):
+    with pytest.raises(DataError, match=r"p\.jsonl:3"):
         reward_augmented([scored(80.0, 5.0)], low=1, high=10)
-    with pytest.raises(DataError, match="response 2 of p.jsonl:3"):
+    with pytest.raises(DataError, match=r"response 2 of p\.jsonl:3"):
         reward_augmented([scored(8.0, None)])
 
 

@@ -1,5 +1,7 @@
 """SPO's graded copies of a response (card 148)."""
 
+from itertools import pairwise
+
 import pytest
 
 from guerdon.batch import Preference, Seed
@@ -27,7 +29,7 @@ def test_copies_lose_more_and_more():
     assert texts[0] == TEXT
     assert texts[1] == "The was not at home, and the storm broke the. The storm had won."
     left = [words(t) for t in texts]
-    for more, less in zip(left, left[1:], strict=False):
+    for more, less in pairwise(left):
         remaining = iter(more)
         assert len(less) < len(more) and all(w in remaining for w in less)  # a subsequence, in order
     assert words(texts[3]) == ["the", "was", "not", "at", "and", "the", "the", "the", "had"]
@@ -45,7 +47,7 @@ def test_the_control_is_as_short_and_keeps_the_content():
     assert "lighthouse" in other[1] and "lamp" in other[1]
     assert graded(TEXT, 3, control=Seed(1)) == other
     left = [words(t) for t in other]
-    for more, less in zip(left, left[1:], strict=False):
+    for more, less in pairwise(left):
         remaining = iter(more)
         assert all(w in remaining for w in less)
 

@@ -174,6 +174,17 @@ def test_tokens_outside_every_step_count_plainly():
     assert margin(batch) == pytest.approx(0.6, abs=1e-12)
 
 
+def test_padding_on_the_left_changes_nothing():
+    """Spans stand under the padding too, and are not read there."""
+    batch = tree([[0.1, 0.4], [0.1, -0.2]], [[0, 1], [0, 1]], [[ACROSS, UP], [ACROSS, UP]], [1.0, 0.0])
+    before = torch.full((2, 2), float("nan"), dtype=torch.float64)
+    logp = {k: torch.cat([before, x], 1) for k, x in batch.steps.logp.items()}
+    spans = {"step": torch.cat([torch.tensor([[5, 0], [1, 1]]), batch.steps.spans["step"]], 1)}
+    mask = torch.cat([torch.zeros(2, 2, dtype=torch.bool), batch.steps.mask], 1)
+    padded = Batch(Steps(mask, logp, spans=spans), lists=batch.lists, columns=batch.columns)
+    assert value(tpo_tree(), padded) == value(tpo_tree(), batch)
+
+
 def test_margins_are_antisymmetric_and_embeddings_are_data():
     batch = tree([[0.1, 0.2, 0.3], [0.5, -0.4]], [[4, 2, 2], [0, 1]], [[ACROSS, [1.0, 1.0]], [UP, UP]], [1.0, 0.0])
     for e in batch.columns["step_embeddings"]:

@@ -18,6 +18,7 @@ PROPERTIES: dict[tuple[str, str], str] = {
     ("shaping.zscore[running]", "finite_difference_gradient"): "running statistics are constants of the gradient",
     ("shaping.minmax[running]", "finite_difference_gradient"): "running statistics are constants of the gradient",
     ("shaping.running_clip", "finite_difference_gradient"): "running statistics are constants of the gradient",
+    ("objectives.tpo_tree", "pad_invariance"): "the check pads tensors, not spans; test_ranked.py pads both",
     ("shaping.length_residual", "finite_difference_gradient"): "the slope on length is a detached statistic",
 }
 
@@ -30,6 +31,7 @@ OPTIONS: dict[tuple[str, str], str] = {
     ("objectives.pairwise", "needs"): "what the weight reads, told to the loop; held to by check_objective",
     ("objectives.weighted_log_ratio", "needs"): "what the weights read, told to the loop; held to by check_objective",
     ("objectives.expectation", "name"): "a label of the term",
+    ("objectives.relative_expectation", "name"): "a label of the term",
     (
         "logprobs.token_logprobs",
         "products",

@@ -1,4 +1,4 @@
-"""Methods that are mostly a way to make data: rankings, curricula, rejection sampling, conditioning, several rewards."""
+"""Methods that are mostly a way to make data: rankings, curricula, rejection sampling, conditioning, margins."""
 
 from collections.abc import Mapping
 
