@@ -20,11 +20,12 @@ TEST_STAMP := $(VENV)/.test-installed
 # One thread: results are bitwise equal only at one thread count. No test and no demo reaches for the network.
 RUN := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 
-.PHONY: help demo test fuzz benchmarks docs wheel lint format clean
+.PHONY: help demo test fuzz mutants benchmarks docs wheel lint format clean
 help:
 	@echo "make demo    install what the demo needs, run it, end with the path of the report"
 	@echo "make test    install what the tests need, then ruff, mypy and pytest"
 	@echo "make fuzz    damage 100,000 preference records and print what became of each (three minutes)"
+	@echo "make mutants change the losses a little, one change at a time, and count what the tests notice (MUTANTS=\"shaping\")"
 	@echo "make benchmarks  time guerdon beside its peers, write docs/benchmarks.md (BENCHMARKS=\"dpo grpo\" for some)"
 	@echo "make docs    build the documentation site into site/; any warning fails"
 	@echo "make wheel   build dist/guerdon-….whl with the pinned build tool"
@@ -40,6 +41,9 @@ test: lint
 
 fuzz: $(TEST_STAMP)
 	@$(RUN) $(BIN)/python -m tests.data.fuzz --records 100000 --seed 0
+
+mutants: $(TEST_STAMP)
+	@$(RUN) $(BIN)/python -m tests.mutation $(MUTANTS)
 
 # Every arm sets the threads of its own process.
 benchmarks: $(TEST_STAMP)

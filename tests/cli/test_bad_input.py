@@ -92,7 +92,11 @@ def test_online_methods_ask_for_a_reward(refused, tmp_path: Path, prefs: Path, l
 
 def test_an_unknown_method_or_device_or_dtype(refused, tmp_path: Path, prefs: Path, llama: Path) -> None:
     common = ("align", prefs, "--model", llama, "--out", tmp_path / "o")
-    assert "dpo, ipo, simpo, rloo, grpo, remax" in refused(*common, "--method", "ppo2")
+    assert "did you mean rloo" in refused(*common, "--method", "rlooo")
+    assert "no hyperparameter 'gama'; it has beta, margin" in refused(
+        *common, "--method", "simpo", "--set", "hyper.gama=1"
+    )
+    assert "beta of dpo must be a float" in refused(*common, "--method", "dpo", "--set", "hyper.beta=high")
     assert "abacus" in refused(*common, "--method", "dpo", "--device", "abacus")
     assert "int3" in refused(*common, "--method", "dpo", "--dtype", "int3")
 

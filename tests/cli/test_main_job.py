@@ -9,7 +9,7 @@ import torch
 import guerdon
 from guerdon.cli import main
 from guerdon.training.metrics import history_of
-from guerdon.verbs import alignment, job, reward
+from guerdon.verbs import alignment, reward
 
 QUICK = (
     "--set",
@@ -176,12 +176,13 @@ def test_an_interrupted_reward_model_goes_on_to_the_same_weights(
 
 def test_the_chat_template_is_honoured(llama: Path, gpt2: Path) -> None:
     from guerdon.batch import Preference, Seed
+    from guerdon.verbs.material import source_of
     from guerdon.worlds.text import load_policy
 
     record = [Preference.pair("hi", "yes", "no")]
     for folder, text in ((llama, "<s><user>hi<assistant>yes</s>"), (gpt2, "\n\nHuman: hi\n\nAssistant: yes</s>")):
         tokenizer = load_policy(folder)[1]
-        rows = job.pairs_of(record, tokenizer, 96, 1, Seed(0)).samples.payload
+        rows = source_of("pairs", record, tokenizer, 96, 1, Seed(0)).samples.payload
         assert tokenizer.decode(rows.ids[0][rows.attention[0]]) == text
         assert tokenizer.decode(rows.ids[0][rows.response[0]]).strip() == "yes</s>"
 

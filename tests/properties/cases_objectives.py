@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from guerdon import objectives
-from guerdon.batch import Batch, Pairs, Steps
+from guerdon.batch import Batch, Lists, Pairs, Steps
 from guerdon.checks import Case, Degree, Limit, Move, Ratio
 from guerdon.checks.objective import objective_case
 from guerdon.objectives import Objective
@@ -32,6 +32,7 @@ def example(old_apart: float = 0.8) -> Batch:
     }
     stats = {
         "entropy": unit(ROWS, STEPS, seed=5),
+        "collision": -unit(ROWS, STEPS, seed=18),
         "kl:reference": unit(ROWS, STEPS, seed=6),
         "value:total": real(ROWS, STEPS, seed=7),
         "value:other": real(ROWS, STEPS, seed=17),
@@ -52,6 +53,10 @@ def example(old_apart: float = 0.8) -> Batch:
         advantages={"total": real(ROWS, STEPS, seed=11), "other": real(ROWS, STEPS, seed=14)},
         returns={"total": real(ROWS, STEPS, seed=12), "other": real(ROWS, STEPS, seed=15)},
         heads={"reward": real(ROWS, seed=13), "other": real(ROWS, seed=16)},
+        columns={"score": real(ROWS, seed=19), "win_rate": unit(ROWS, seed=20)},
+        lists=Lists(
+            torch.tensor([[0, 1, 2, 3], [4, 5, -1, -1], [9, 8, 6, 7]]), real(3, 4, seed=21), unit(3, seed=22)
+        ),
     )
 
 

@@ -1,7 +1,7 @@
 """The best-known methods of both kinds."""
 
 from guerdon import advantages
-from guerdon.objectives import Objective, clipped, dpo, ipo_mean, ipo_sum, kl_penalty, reinforce, simpo
+from guerdon.objectives import Objective, clipped, dpo, ipo_mean, ipo_sum, kl_penalty, kto, reinforce, simpo
 from guerdon.training.builds import minibatches
 from guerdon.training.estimators import by_row, greedy_baseline
 from guerdon.training.methods.preset import Preset, only_policy
@@ -11,6 +11,11 @@ from guerdon.training.recipe import Build, Estimator
 def simpo_by_ratio(beta: float = 2.0, margin: float = 0.5, smoothing: float = 0.0) -> Objective:
     """SimPO with ``margin`` = γ/β in nats a token, as its authors tune it."""
     return simpo(beta, margin * beta, smoothing)
+
+
+def labelled(beta: float = 0.1, desirable: float = 1.0, undesirable: float = 1.0) -> Objective:
+    """KTO against the reference."""
+    return kto(beta, desirable, undesirable)
 
 
 def leave_one_out(kl: float = 0.05) -> Estimator:
@@ -28,9 +33,9 @@ def grpo(kl: float = 0.04, low: float = 0.2) -> Objective:
     return clipped(low) + kl * kl_penalty() if kl else clipped(low)
 
 
-def several(parts: int = 1, passes: int = 1) -> Build:
-    """``parts`` minibatches, ``passes`` times a round."""
-    return minibatches(parts, passes)
+def several(parts: int = 1, epochs: int = 1) -> Build:
+    """``parts`` minibatches, ``epochs`` times a round."""
+    return minibatches(parts, epochs)
 
 
 def against_greedy(kl: float = 0.05) -> Estimator:
@@ -45,10 +50,22 @@ PRESETS = (
         dpo,
         card=169,
         protects="nothing in particular: the baseline",
-        checks=("tests/objectives/test_losses.py::test_dpo_toy_pair",),
+        checks=("tests/objectives/test_losses.py::test_dpo_by_hand",),
     ),
-    Preset("ipo", "Azar et al. 2023, arXiv 2310.12036", ipo_sum, protects="infinite margins on deterministic labels"),
-    Preset("ipo-mean", "Azar et al. 2023, arXiv 2310.12036", ipo_mean, protects="infinite margins, and length"),
+    Preset(
+        "ipo",
+        "Azar et al. 2023, arXiv 2310.12036",
+        ipo_sum,
+        protects="infinite margins on deterministic labels",
+        checks=("tests/objectives/test_losses.py::test_ipo_sum_and_mean_are_two_objectives",),
+    ),
+    Preset(
+        "ipo-mean",
+        "Azar et al. 2023, arXiv 2310.12036",
+        ipo_mean,
+        protects="infinite margins, and length",
+        checks=("tests/objectives/test_losses.py::test_ipo_sum_and_mean_are_two_objectives",),
+    ),
     Preset(
         "simpo",
         "Meng et al. 2024, arXiv 2405.14734",
@@ -56,6 +73,15 @@ PRESETS = (
         rules=only_policy,
         card=139,
         protects="length; needs no reference",
+        checks=("tests/objectives/test_losses.py::test_simpo_by_hand",),
+    ),
+    Preset(
+        "kto",
+        "Ethayarajh et al. 2024, arXiv 2402.01306",
+        labelled,
+        "unpaired",
+        protects="the need for pairs; label imbalance by its two weights",
+        checks=("tests/objectives/test_unpaired.py::test_hand_value",),
     ),
     Preset(
         "rloo",
