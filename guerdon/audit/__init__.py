@@ -7,6 +7,7 @@ Does not belong here: training, sampling, drawing (``report``), comparing method
 from guerdon.audit.agreement import AnnotatorAgreement, annotator_agreement, cohen_kappa, krippendorff_alpha
 from guerdon.audit.coverage import Cluster, Coverage, prompt_coverage
 from guerdon.audit.cycles import Cycle, Cycles, preference_cycles
+from guerdon.audit.displacement import Displacement, displacement
 from guerdon.audit.features import Embed
 from guerdon.audit.format_bias import FormatBias, FormatEffect, format_bias
 from guerdon.audit.headline import headline
@@ -17,6 +18,13 @@ from guerdon.audit.leakage import Leak, leakage
 from guerdon.audit.length import LengthBaseline, LengthBias, length_baseline, length_bias, length_differences
 from guerdon.audit.near_duplicates import DuplicateGroup, NearDuplicates, duplicate_groups, near_duplicates
 from guerdon.audit.overoptimisation import Onset, area_under_gold, at_equal_kl, common_kl, onset, smooth
+from guerdon.audit.pair_gradients import (
+    ShiftTerms,
+    difference_only,
+    pair_gradients,
+    probability_gradients,
+    shift_terms,
+)
 from guerdon.audit.pairs import DecidedPairs, decided_pairs
 from guerdon.audit.position import Position, SideBias, binomial_p, position_bias
 from guerdon.audit.preferences import PARTS, PreferenceAudit, audit_preferences
@@ -39,6 +47,7 @@ __all__ = [
     "Cycle",
     "Cycles",
     "DecidedPairs",
+    "Displacement",
     "DuplicateGroup",
     "Embed",
     "FormatBias",
@@ -56,6 +65,7 @@ __all__ = [
     "RewardModelReport",
     "ScoreAgreement",
     "Separability",
+    "ShiftTerms",
     "SideBias",
     "Suspect",
     "annotator_agreement",
@@ -69,6 +79,8 @@ __all__ = [
     "common_kl",
     "correlation",
     "decided_pairs",
+    "difference_only",
+    "displacement",
     "duplicate_groups",
     "evaluate_reward_model",
     "format_bias",
@@ -81,10 +93,13 @@ __all__ = [
     "length_differences",
     "near_duplicates",
     "onset",
+    "pair_gradients",
     "position_bias",
     "preference_cycles",
+    "probability_gradients",
     "prompt_coverage",
     "separability",
+    "shift_terms",
     "smooth",
     "wilson",
 ]

@@ -74,7 +74,8 @@ def vpo(
     """
     if sign not in (-1.0, 1.0):
         raise GuerdonError(f"vpo(sign=…) must be -1 (pessimism) or 1 (optimism), but {sign} came.")
-    return dpo(beta) + (alpha * beta) * relative_expectation(sign, rows, floor)
+    belief = "pessimism" if sign < 0 else "optimism"
+    return dpo(beta) + (alpha * beta) * relative_expectation(sign, rows, floor, name=belief)
 
 
 def selm(beta: float = 0.01, alpha: float = 0.001, rows: str = "reference", floor: float | None = None) -> Objective:

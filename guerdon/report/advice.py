@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guerdon.audit.trends import Trend, trend
 from guerdon.report import curves
-from guerdon.report.curves import History, Trend
+from guerdon.report.curves import History
 from guerdon.report.page import Headline
 
 FEW = 8
@@ -125,7 +126,7 @@ def _progress(history: History, good: list[str], wrong: list[str], todo: list[st
     elif t.rose:
         good.append(f"{called} rose {moved}.")
         values = curves.points(history, name)[1]
-        late = curves.trend(values[len(values) // 2 :], 0.34)
+        late = trend(values[len(values) // 2 :], 0.34)
         if late is not None and late.rounds >= FEW and late.rose:
             todo.append(RISING)
     elif t.fell:
@@ -160,7 +161,7 @@ def _exploits(history: History, good: list[str], wrong: list[str], todo: list[st
     kl, reward = curves.points(history, "objective/kl")[1], curves.points(history, "reward")[1]
     if len(kl) >= 2 * FEW and len(reward) == len(kl):
         half = len(kl) // 2
-        far, gain = curves.trend(kl[half:]), curves.trend(reward[half:])
+        far, gain = trend(kl[half:]), trend(reward[half:])
         if far is not None and gain is not None and far.rose and far.end > FURTHER * far.start and not gain.rose:
             wrong.append(f"In its second half KL grew from {far.start:.3g} to {far.end:.3g} and the reward no more.")
             todo.append("Stop at half the rounds, or raise the KL penalty.")

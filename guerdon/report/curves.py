@@ -5,17 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from guerdon.audit.overoptimisation import noise, smooth
+from guerdon.audit.overoptimisation import smooth
+from guerdon.audit.trends import Trend, trend
 
 History = Sequence[Mapping[str, Any]]
 
 SMOOTHED_FROM = 15
 """Rounds from which a curve is drawn smoothed, with the raw values behind it."""
-
-STANDS_OUT = 3.0
-"""A change counts from this many of its standard errors."""
 
 
 @dataclass(frozen=True)
@@ -98,41 +94,6 @@ def grouped(found: Sequence[str]) -> dict[str, list[Shown]]:
 def channels(found: Sequence[str]) -> list[str]:
     """Names of the reward's channels, from 'rewards/<channel>/mean'."""
     return [n[len("rewards/") : -len("/mean")] for n in found if n.startswith("rewards/") and n.endswith("/mean")]
-
-
-@dataclass(frozen=True)
-class Trend:
-    """start, end: means of the first and last tenth of the rounds. error: standard error of end − start, from the noise
-    between rounds."""
-
-    start: float
-    end: float
-    error: float
-    rounds: int
-
-    @property
-    def change(self) -> float:
-        """end − start."""
-        return self.end - self.start
-
-    @property
-    def rose(self) -> bool:
-        """Whether the rise stands out of the noise."""
-        return self.rounds > 1 and self.change > STANDS_OUT * self.error
-
-    @property
-    def fell(self) -> bool:
-        """Whether the fall does."""
-        return self.rounds > 1 and -self.change > STANDS_OUT * self.error
-
-
-def trend(values: Sequence[float], share: float = 0.1) -> Trend | None:
-    """How a curve went; None where nothing was measured."""
-    if not values:
-        return None
-    y = np.asarray(values, float)
-    k = max(1, int(len(y) * share))
-    return Trend(float(y[:k].mean()), float(y[-k:].mean()), noise(y, 1) * math.sqrt(2 / k), len(y))
 
 
 def of(history: History, name: str) -> Trend | None:

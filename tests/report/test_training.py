@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from guerdon.audit.trends import trend
 from guerdon.report import build_report, curves
 from guerdon.report.advice import advise, signs
 from guerdon.report.training import training_section
@@ -14,14 +15,14 @@ from tests.report.conftest import hacked, write
 
 
 def test_a_trend_is_told_from_noise_by_hand() -> None:
-    rising = curves.trend([float(i) for i in range(20)])
+    rising = trend([float(i) for i in range(20)])
     assert rising is not None
     assert (rising.start, rising.end, rising.error) == (0.5, 18.5, 0.0)  # means of the first and last two; no noise
     assert rising.rose and not rising.fell
-    noisy = curves.trend([(-1.0) ** i for i in range(40)] + [0.5])
+    noisy = trend([(-1.0) ** i for i in range(40)] + [0.5])
     assert noisy is not None and not noisy.rose and not noisy.fell
-    assert curves.trend([]) is None
-    single = curves.trend([3.0])
+    assert trend([]) is None
+    single = trend([3.0])
     assert single is not None and not single.rose and not single.fell
 
 
