@@ -25,8 +25,8 @@ SETTINGS = {"batch": AT_ONCE, "rounds": UPDATES, "held_out": 0.0, "samples": 0, 
 
 @reward
 def short(responses: Sequence[str]) -> list[float]:
-    """Shorter is better."""
-    return [-float(len(text)) / 10 for text in responses]
+    """Shorter is better, on the scale of a judge's points."""
+    return [8.0 - len(text) for text in responses]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(guerdon_data: Callable[[str], Path]) -> dict[str, list[Preference]]:
     """Real records of every kind: pairs of dialogues, rated paraphrases, several solutions of a problem, judged
     answers."""
-    pairs = guerdon.read(guerdon_data("hh_rlhf/harmless-base/test.jsonl.gz"))
+    pairs = guerdon.read(guerdon_data("hh_rlhf/harmless-base/test.jsonl.gz"), on_error="skip")
     short_pairs = [r for r in pairs if all(len(r.response_text(i)) <= LONGEST for i in (0, 1))][:32]
     return {
         "pairs": short_pairs,
@@ -79,15 +79,15 @@ def _paraphrases(file: Path) -> list[Preference]:
 
 
 def _solutions(file: Path) -> list[Preference]:
-    """Four solutions of a problem, each worth 1 where its answer is right, less a little for its length."""
+    """Four solutions of a problem, each worth 1 where its answer is right, the later ones a little less."""
     out = []
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for line in lines:
             record = json.loads(line)
             texts = [v["solution"][-LONGEST:] for v in record.values() if isinstance(v, dict)]
             right = [bool(v["is_correct"]) for v in record.values() if isinstance(v, dict)]
-            scores = tuple(float(ok) - len(text) / 1e4 for text, ok in zip(texts, right, strict=True))
-            if len(texts) == 4 and any(right) and not all(right) and len(set(scores)) == 4:
+            scores = tuple(float(ok) - i / 100 for i, ok in enumerate(right))
+            if len(texts) == 4 and any(right) and not all(right):
                 prompt = (Message.of("user", record["question"][:LONGEST]),)
                 out.append(Preference(prompt, tuple(map(_answer, texts)), scores=scores))
             if len(out) == 32:
