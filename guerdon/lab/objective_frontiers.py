@@ -37,7 +37,7 @@ CONDITIONS: Mapping[str, Mapping[str, float]] = {"clean": {}, "flips": {"flip": 
 SEEDS = tuple(range(10, 18))
 KL_LIMIT = 2.0
 GRID = tuple(KL_LIMIT * i / 16 for i in range(17))
-PAIRS, ROUNDS, LOOK, RATE = 512, 400, 4, 0.02
+PAIRS, ROUNDS, LOOK, RATE = 512, 160, 4, 0.05
 SOURCES = ("guerdon.lab.objective_frontiers", "guerdon.lab.finite", "guerdon.objectives", "guerdon.training.methods")
 READ = ("pairs", "steps.logp.policy", "steps.logp.reference", "columns.score")
 
