@@ -1,4 +1,4 @@
-"""BRAIn: the policy is fitted to the posterior 'given that the output is good' by self-normalised importance weights."""
+"""BRAIn: the policy is fitted to the posterior, given that the output is good, by self-normalised weights."""
 
 import torch
 from torch import Tensor
