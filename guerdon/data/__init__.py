@@ -11,6 +11,7 @@ from guerdon.data.curriculum import curriculum
 from guerdon.data.degrees import graded, key_phrases, with_degrees
 from guerdon.data.difference import differences
 from guerdon.data.files import ReadReport, iterate_preferences, read_preferences
+from guerdon.data.first_step import first_differing_step
 from guerdon.data.formats import FORMATS, Format, Holds, columns, detect_format, format_named
 from guerdon.data.prompts import read_prompts
 from guerdon.data.provenance import noted, told
@@ -39,6 +40,7 @@ __all__ = [
     "defects",
     "detect_format",
     "differences",
+    "first_differing_step",
     "first_round_pairs",
     "first_turn_key",
     "format_named",

@@ -15,7 +15,8 @@ from guerdon.objectives.srpo import ROLES
 from guerdon.training import Recorded, Unpaired, mismatched
 from guerdon.training.steps import with_lines
 from guerdon.verbs.preferences import Records
-from guerdon.worlds.text import Encoded, encode, pad_rows
+from guerdon.verbs.unfinished import encode_turns
+from guerdon.worlds.text import Encoded, pad_rows
 
 REWRITTEN = len(ROLES)
 """Columns of a rewritten list, in the order of ``ROLES``: a|b is response a after an answer b and ``REWRITE``."""
@@ -75,7 +76,7 @@ class _Rows:
         record, i = row
         source = f"{record.source or 'a record'}, response {i + 1}"
         prompt = (*record.prompt, *before)
-        return encode(self.tokenizer, prompt, record.responses[i], max_length=self.context, source=source)
+        return encode_turns(self.tokenizer, prompt, record.responses[i], max_length=self.context, source=source)
 
     def samples(self, rows: Sequence[Row], encoded: Sequence[Encoded], scored: bool = False) -> Samples:
         """Recorded rows, all of them whole; with ``scored`` their column 'score'."""

@@ -11,8 +11,9 @@ from guerdon.rewards import Combine, Context, Reward, State
 from guerdon.rewards.models import ModelReward, TextScorer
 from guerdon.shaping import mean, mean_minus_std, minimum, relative
 from guerdon.verbs.stored import load_any
+from guerdon.verbs.unfinished import prompt_ids
 from guerdon.worlds import Actors, Sampling
-from guerdon.worlds.text import TextWorld, encode_prompt
+from guerdon.worlds.text import TextWorld
 
 MESSAGES = "messages"
 """The column that carries a record's own prompt; ``Samples.prompts`` are the token ids the policy was given."""
@@ -37,7 +38,7 @@ class Starts:
         """The different prompts of the records, in order; of one longer than ``room`` tokens the end is kept."""
         found: dict[tuple[int, ...], Sequence[Message]] = {}
         for record in records:
-            ids = encode_prompt(tokenizer, record.prompt)
+            ids = prompt_ids(tokenizer, record.prompt)
             found.setdefault(ids if room is None else ids[-room:], record.prompt)
         return Starts([list(ids) for ids in found], list(found.values()))
 

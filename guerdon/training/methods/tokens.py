@@ -1,6 +1,7 @@
 """Methods that weigh or reward single tokens."""
 
-from guerdon.objectives import Objective, clipped, ld_dpo, tgdpo
+from guerdon.data import first_differing_step
+from guerdon.objectives import Objective, clipped, dpo, ld_dpo, tgdpo
 from guerdon.training.dense import rto
 from guerdon.training.methods.base import several
 from guerdon.training.methods.preset import Preset
@@ -9,6 +10,11 @@ from guerdon.training.methods.preset import Preset
 def surrogate(low: float = 0.2) -> Objective:
     """PPO's clipped surrogate."""
     return clipped(low)
+
+
+def of_steps(beta: float = 0.5) -> Objective:
+    """DPO with Step-DPO's β."""
+    return dpo(beta)
 
 
 PRESETS = (
@@ -38,5 +44,13 @@ PRESETS = (
         needs=("reward", "guide"),
         protects="sparse rewards of whole responses",
         checks=("tests/training/test_dense.py::test_without_a_guide_it_is_leave_one_out",),
+    ),
+    Preset(
+        "step-dpo",
+        "Lai et al. 2024, arXiv 2406.18629",
+        of_steps,
+        records=first_differing_step,
+        protects="blame for steps that were right",
+        checks=("tests/data/test_first_step.py::test_both_sides_start_after_what_they_share",),
     ),
 )
