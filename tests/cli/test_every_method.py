@@ -122,6 +122,6 @@ def test_it_runs_on_real_preferences(
     more = {"guide": str(request.getfixturevalue("guide"))} if "guide" in preset.needs else {}
     given = short if "reward" in preset.needs else None
     done = guerdon.align(data[preset.reads], policy, name, reward=given, **SETTINGS, **more)
-    assert len(done.history) == UPDATES and sum(r["updates"] for r in done.history) >= UPDATES // 2
+    assert len(done.history) == UPDATES and sum(r["updates"] for r in done.history) >= UPDATES // 4
     assert all(math.isfinite(r["loss"]) for r in done.history if "loss" in r)
     assert float(done.summary["after"]["KL to the start (nats a response)"]) > 0
