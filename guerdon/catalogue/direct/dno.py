@@ -53,7 +53,7 @@ METHOD = Method(
         run=f"{__name__}:run_one",
         method="dno",
         grid={"lr": (0.03, 0.1, 0.3), "strength": (0, 1, 2)},
-        reporting_seeds=tuple(range(10, 26)),
+        reporting_seeds=tuple(range(10, 22)),
         sources=(
             "guerdon.catalogue.direct.selfplay",
             "guerdon.objectives.selfplay",

@@ -62,7 +62,7 @@ METHOD = Method(
         run=f"{__name__}:run_one",
         method="spo",
         grid={"lr": (0.003, 0.01, 0.03, 0.1)},
-        reporting_seeds=tuple(range(10, 26)),
+        reporting_seeds=tuple(range(10, 22)),
         sources=(
             "guerdon.catalogue.direct.selfplay",
             "guerdon.objectives.policy",
