@@ -35,7 +35,8 @@ class Onset:
     threshold: float
 
 
-def _curve(name: str, values: Curve, length: int | None = None) -> np.ndarray:
+def as_curve(name: str, values: Curve, length: int | None = None) -> np.ndarray:
+    """The values [S] as float64. Raises GuerdonError unless they are finite and, where ``length`` is given, so many."""
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or not len(x):
         raise GuerdonError(f"The curve {name!r} must be a non-empty list of numbers, but shape {list(x.shape)} came.")
@@ -52,7 +53,7 @@ def smooth(values: Curve, window: int = 7) -> np.ndarray:
 
     ``window`` is made odd by rounding down; 1 changes nothing. Raises GuerdonError for window < 1.
     """
-    x = _curve("values", values)
+    x = as_curve("values", values)
     if window < 1:
         raise GuerdonError(f"The smoothing window must be at least 1 step, but {window} came.")
     at = np.arange(len(x))
@@ -68,7 +69,7 @@ def noise(values: Curve, window: int = 7) -> float:
     Second differences see the step-to-step noise and not the trend: for independent noise their sd is √6 times its sd.
     0 for fewer than three steps.
     """
-    x = _curve("values", values)
+    x = as_curve("values", values)
     if len(x) < 3:
         return 0.0
     sd = 1.4826 * float(np.median(np.abs(np.diff(x, 2)))) / np.sqrt(6.0)
@@ -83,9 +84,9 @@ def onset(kl: Curve, proxy: Curve, gold: Curve, window: int = 7, threshold: floa
     noisy curve lies above the truth. The proxy, in its own units, must rise by more than two of its own standard
     errors. Ties in the peak go to the first.
     """
-    gold_raw = _curve("gold", gold)
-    kl_s = smooth(_curve("kl", kl, len(gold_raw)), window)
-    proxy_raw = _curve("proxy", proxy, len(gold_raw))
+    gold_raw = as_curve("gold", gold)
+    kl_s = smooth(as_curve("kl", kl, len(gold_raw)), window)
+    proxy_raw = as_curve("proxy", proxy, len(gold_raw))
     gold_s, proxy_s = smooth(gold_raw, window), smooth(proxy_raw, window)
     least = 4.0 * noise(gold_raw, window) if threshold is None else float(threshold)
     # At the ends the smoothing window has shrunk to one noisy step: the peak is sought among whole windows (all
@@ -105,8 +106,8 @@ def at_equal_kl(kl: Curve, values: Curve, at: Curve, window: int = 7) -> np.ndar
 
     KL need not rise at every step: its running maximum is what is crossed.
     """
-    raw = _curve("values", values)
-    reached = np.maximum.accumulate(smooth(_curve("kl", kl, len(raw)), window))
+    raw = as_curve("values", values)
+    reached = np.maximum.accumulate(smooth(as_curve("kl", kl, len(raw)), window))
     keep = np.concatenate([[True], np.diff(reached) > 0])
     x, y = reached[keep], smooth(raw, window)[keep]
     wanted = np.asarray(at, dtype=np.float64)
@@ -119,7 +120,7 @@ def common_kl(runs: Sequence[Curve], points: int = 6, window: int = 7) -> np.nda
     the runs do not overlap."""
     if not runs:
         return np.zeros(0)
-    smoothed = [smooth(_curve("kl", kl), window) for kl in runs]
+    smoothed = [smooth(as_curve("kl", kl), window) for kl in runs]
     low, high = max(float(s[0]) for s in smoothed), min(float(s.max()) for s in smoothed)
     return np.linspace(low, high, points) if high > low else np.zeros(0)
 
@@ -127,8 +128,8 @@ def common_kl(runs: Sequence[Curve], points: int = 6, window: int = 7) -> np.nda
 def area_under_gold(kl: Curve, gold: Curve, limit: float, window: int = 7, points: int = 101) -> float:
     """Mean smoothed gold over KL in [start, limit], where start is the run's first KL; a run that ends before ``limit``
     keeps its last value. A bounded stand-in for 'gold at the last step', which has heavy tails."""
-    raw = _curve("gold", gold)
-    reached = np.maximum.accumulate(smooth(_curve("kl", kl, len(raw)), window))
+    raw = as_curve("gold", gold)
+    reached = np.maximum.accumulate(smooth(as_curve("kl", kl, len(raw)), window))
     keep = np.concatenate([[True], np.diff(reached) > 0])
     if not limit > reached[0]:
         raise GuerdonError(f"The KL limit must lie above the run's first KL, {reached[0]:.3g}, but {limit} came.")

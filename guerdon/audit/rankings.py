@@ -8,6 +8,7 @@ asks only for its log-ratio to the reference. Everything stays in logs: exponent
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -153,9 +154,7 @@ class AlignmentGap:
     most: float
 
 
-def alignment_gap(
-    logps: PairLogps, betas: Sequence[float] = BETAS, votes: Tensor | float = SIMULATED
-) -> AlignmentGap:
+def alignment_gap(logps: PairLogps, betas: Sequence[float] = BETAS, votes: Tensor | float = SIMULATED) -> AlignmentGap:
     """How far ranking accuracy is below what the objective's optimum would reach on these pairs, at every β: it is not
     known which β a finished model stands for. Raises GuerdonError without a pair or a β."""
     if not betas:
@@ -187,7 +186,7 @@ def difficulty_bins(logps: PairLogps, edges: Sequence[float] = EDGES) -> tuple[D
     """The histogram of learning difficulty with what became of each bin."""
     c, right = logps.difficulty, ranked_rightly(logps.winner, logps.loser)
     out = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         held = (c >= low) & (c < high)
         n = int(held.sum())
         out.append(DifficultyBin(low, high, n, float(right[held].float().mean()) if n else None))

@@ -8,6 +8,7 @@ from torch import Tensor
 from guerdon.audit.features import Embed, Rows, Stacked, length_rows, text_rows
 from guerdon.audit.intervals import Interval, bootstrap_groups, wilson
 from guerdon.audit.linear import auc, held_out_logits, prompt_folds
+from guerdon.audit.markers import Marker, equal_lengths, markers
 from guerdon.audit.pairs import DecidedPairs
 from guerdon.errors import GuerdonError
 
@@ -17,13 +18,16 @@ FEWEST_PAIRS = 40
 @dataclass(frozen=True)
 class Separability:
     """Held-out separation of single responses. auc: that a chosen response scores above a rejected one, drawn from any
-    two pairs; length: the same for length alone. accuracy: of the two responses of one pair, the chosen one scores
-    higher (ties ½)."""
+    two pairs; length: the same for length alone; cut: the same by words alone once both responses of a pair are cut to
+    one length. accuracy: of the two responses of one pair, the chosen one scores higher (ties ½). markers: words that
+    give a side away."""
 
     auc: Interval
     accuracy: Interval
     length: Interval
     pairs: int
+    cut: Interval
+    markers: tuple[Marker, ...]
 
 
 def separability(
@@ -39,8 +43,8 @@ def separability(
     Where two models wrote the two sides, style gives the side away and the value nears 1: a policy can then lower its
     loss by style and stay unsafe (Wang et al. 2025, *More is Less*, 2504.02193). ½ is no separation; a middling value
     is no defect, since better responses do differ from worse ones. The AUC's interval resamples prompts with the fits
-    kept. embed, rows: features instead of hashed n-grams and length. Raises GuerdonError for fewer than 40 pairs or
-    fewer prompts than folds.
+    kept. embed, rows: features instead of hashed n-grams and length, as the last hidden state of a base model. Raises
+    GuerdonError for fewer than 40 pairs or fewer prompts than folds.
     """
     prompts = int(pairs.prompt.max()) + 1 if len(pairs) else 0
     if len(pairs) < FEWEST_PAIRS or prompts < folds:
@@ -57,6 +61,8 @@ def separability(
         wilson(right, len(pairs), level),
         _area(pairs, *_scores(pairs, lengths, held), level, seed),
         len(pairs),
+        _area(pairs, *_scores(pairs, text_rows(equal_lengths(pairs)), held), level, seed),
+        markers(pairs),
     )
 
 

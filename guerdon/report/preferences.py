@@ -125,6 +125,8 @@ def _bias(found: Found) -> Iterator[Row]:
     if apart:
         yield ("separability of chosen from rejected (AUC)", *_estimate(apart["auc"]))
         yield ("separability by length alone (AUC)", *_estimate(apart["length"]))
+        if apart.get("cut"):
+            yield ("separability by words at equal length (AUC)", *_estimate(apart["cut"]))
     if found["shown_first"]:
         yield ("share of winners shown first", *_estimate(found["shown_first"]))
     if position and position["stored"]:
@@ -171,6 +173,7 @@ def _lists(found: Found) -> Iterator[Markup]:
     """What is worth opening: suspicious records, a cycle, annotators, clusters that say one side."""
     rows: list[tuple[object, ...]]
     noise, cycles, agreed, coverage = (found.get(k) for k in ("label_noise", "cycles", "agreement", "coverage"))
+    apart = found.get("separability")
     if noise and noise["suspects"]:
         rows = [(s["source"], s["p"]) for s in noise["suspects"]]
         yield folded("Labels to look at first", table(("record", "probability of what the label says"), rows))
@@ -182,6 +185,10 @@ def _lists(found: Found) -> Iterator[Markup]:
     if agreed and agreed.get("each"):
         rows = [(a["name"], a["judgements"], *_estimate(a["agreement"])) for a in agreed["each"][:10]]
         yield folded("Annotators against the rest", table(("annotator", "judgements", "agreement", ""), rows))
+    if apart and apart.get("markers"):
+        rows = [(m["word"], f"{m['chosen']:.1%}", f"{m['rejected']:.1%}") for m in apart["markers"]]
+        words = ("word", "pairs with it in chosen alone", "in rejected alone")
+        yield folded("Words that give a side away", table(words, rows))
     if coverage:
         rows = [(", ".join(c["terms"]), c["records"], c["longer"], c["sides"]) for c in coverage["clusters"]]
         header = ("prompt cluster", "records", "longer side wins", "one-sided")

@@ -5,6 +5,7 @@ from typing import Any
 
 from guerdon.report import advice, curves, plots
 from guerdon.report.curves import History, Shown
+from guerdon.report.displacement import pair_likelihoods
 from guerdon.report.page import (
     Markup,
     Section,
@@ -19,14 +20,15 @@ from guerdon.report.page import (
     side_by_side,
     table,
 )
+from guerdon.report.rankings import rankings_part
 
 
 def training_section(
     history: History, summary: Mapping[str, Any], run: Mapping[str, Any], title: str = "Training"
 ) -> Section:
     """What training did: numbers to see first, before and after, the hack watch, curves."""
-    parts: list[Markup] = [_first(history), before_and_after(summary)]
-    parts += [heading("Hack watch"), hack_watch(history), heading("Curves")]
+    parts: list[Markup] = [_first(history), before_and_after(summary), rankings_part(summary)]
+    parts += [pair_likelihoods(history, run), heading("Hack watch"), hack_watch(history), heading("Curves")]
     parts.append(
         how_to_read(
             f"From {curves.SMOOTHED_FROM} rounds on the thick line is a centred average over a tenth of the rounds; "

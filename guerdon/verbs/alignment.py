@@ -12,6 +12,7 @@ from guerdon.verbs.folder import RunFolder, open_run, refuse_finished, write_jso
 from guerdon.verbs.job import Job, fitted, measured, opened, recipe_of, spoken
 from guerdon.verbs.options import AlignOptions
 from guerdon.verbs.preferences import Records, named, remaking
+from guerdon.verbs.ranked import pair_rankings
 from guerdon.verbs.reward import thread_count
 from guerdon.verbs.signal import RewardLike
 
@@ -137,7 +138,8 @@ def _carried_out(
         {"prompt": p, "columns": [{"name": "before", "text": a}, {"name": "after", "text": b}]}
         for (p, a), (_, b) in zip(shown, said, strict=True)
     ]
-    summary = measure.summary(job.method, before, after, bool(job.held_out))
+    ranked = distributed.once(lambda: pair_rankings(job))
+    summary = {**measure.summary(job.method, before, after, bool(job.held_out)), **ranked}
     if folder is not None:
         more = {"threads": threads, "ranks": distributed.size(), "rounds": result.rounds, "stopped": result.stopped}
         distributed.once(partial(_stored, job, folder, summary, samples, more))

@@ -1,0 +1,51 @@
+"""The part on how a policy ranks pairs, from the 'rankings' of ``summary.json``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from guerdon.report.parts import Markup, findings, heading, how_to_read, interval, join, table
+
+
+def rankings_part(summary: Mapping[str, Any]) -> Markup:
+    """Sentences, accuracies and the histogram of learning difficulty; nothing where pairs were not ranked."""
+    found = summary.get("rankings")
+    if not found:
+        return Markup("")
+    accuracies = [
+        (words, f"{found[name]['estimate']:.3f}", interval(found[name]["low"], found[name]["high"]))
+        for name, words in (
+            ("accuracy", "preferred side more likely (ranking accuracy)"),
+            ("per_step", "preferred side more likely a token"),
+            ("reference", "preferred side more likely at the start"),
+            ("reward", "log-ratio to the start higher (reward accuracy)"),
+        )
+    ]
+    gap = found["gap"]
+    accuracies.append(
+        (
+            "optimum of the objective minus ranking accuracy, over β",
+            f"{gap['median']:.3f}",
+            interval(gap["least"], gap["most"]),
+        )
+    )
+    bins = [(_range(b), b["pairs"], b["right"]) for b in found["difficulty"] if b["pairs"]]
+    return join(
+        [
+            heading("Which pairs it ranks rightly"),
+            findings(found["sentences"]),
+            table(("", "estimate", "interval"), accuracies),
+            table(("the start was wrong by (nats)", "pairs", "right now"), bins),
+            how_to_read(
+                f"On {found['pairs']:,} pairs. Pairs above 0 nats were ranked wrongly at the start: the further, the "
+                "smaller a loss they need before they turn, and the less a falling loss says about them. Rater shares "
+                "are taken as 0.75 where the optimum is computed."
+            ),
+        ]
+    )
+
+
+def _range(entry: Mapping[str, Any]) -> str:
+    low, high = entry["low"], entry["high"]
+    if low is None:
+        return f"below {high:g}"
+    return f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
