@@ -12,6 +12,7 @@ from torch import Tensor
 
 from guerdon.batch import Channel, Samples, Scores, Status, Steps
 from guerdon.errors import GuerdonError
+from guerdon.lab import gym
 from guerdon.objectives import dno, reinforce, sppo
 from guerdon.rewards import Context, WinRateQueue
 from guerdon.training import (
@@ -301,6 +302,15 @@ def test_the_queue_compares_with_those_before() -> None:
     assert after["queue"].flatten().tolist() == [2.0, 5.0] and state["queue"].flatten().tolist() == [3.0, 2.0]
     _, same = reward.score(trajectories([2.0]), state, Context(training=False))
     assert same is state
+
+
+def test_a_gym_policy_learns_from_the_queue() -> None:
+    """Trajectories of CartPole by their returns: rewards are win rates, and the state keeps the newest ten."""
+    bed = gym.build("cartpole", starts=4, held_out=1)
+    queue = WinRateQueue(lambda samples: samples.payload.returns())
+    done = run(gym.online(bed, "reinforce", queue, rounds=2, starts=4, per_start=2))
+    assert done.state["queue"].shape == (10, 1) and done.rounds == 2
+    assert all(0 <= m["rewards/win_rate/mean"] <= 1 for m in done.history)
 
 
 def test_the_first_trajectory_has_no_opponent() -> None:
