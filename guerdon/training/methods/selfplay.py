@@ -67,7 +67,7 @@ def win_rates(kl: float = 0.0, temperature: float = 1.0) -> Estimator:
 
 
 def against_mixture(kl: float = 0.008, mixture: float = 0.125, temperature: float = 1.0) -> Estimator:
-    """Nash-MD: opponents from the geometric mixture of policy and reference."""
+    """Nash-MD: opponents from the geometric mixture of policy and reference; a light mixture and a weak pull."""
     return against_peers(by_score(temperature=temperature), kl, mixture)
 
 
