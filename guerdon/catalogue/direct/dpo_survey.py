@@ -68,8 +68,8 @@ METHOD = Method(
             baseline="dpo",
             smallest_effect=0.02,
             statement=(
-                "cDPO, rDPO and IPO lose less gold than DPO to labels of which a fifth is flipped (mean gold over KL up "
-                "to 2 nats, on clean minus on flipped labels, averaged over the three)"
+                "cDPO, rDPO and IPO lose less gold than DPO to labels of which a fifth is flipped (mean gold over KL "
+                "up to 2 nats, on clean minus on flipped labels, averaged over the three)"
             ),
         ),
         run=f"{__name__}:run_one",
@@ -86,12 +86,14 @@ METHOD = Method(
             "guerdon.lab.finite",
             "guerdon.lab.frontier",
         ),
-        budget="256 pairs, 30 rounds, 6 values of β a member and kind of labels; 2 learning rates searched for each arm",
+        budget=(
+            "256 pairs, 30 rounds, 6 values of β a member and kind of labels; 2 learning rates searched for each arm"
+        ),
     ),
     caveat=(
         "A policy with 8 parameters can hardly learn single flipped pairs by heart, which is what the losses guard "
-        "against in large models. cDPO and rDPO are told the true share of flips. δ is about a quarter of what DPO lost "
-        "on tuning seeds 1000 to 1002; β were spread there so that every frontier reaches the limit. The other links "
+        "against in large models. cDPO and rDPO are told the true share of flips. δ is about a quarter of what DPO "
+        "lost on tuning seeds 1000 to 1002; β were spread there so that every frontier reaches the limit. The other links "
         "are held to their published values and to TRL's, without an experiment."
     ),
     checks=(
