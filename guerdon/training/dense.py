@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from guerdon import advantages
 from guerdon.batch import Batch, Channel, Scores, Status, Steps
 from guerdon.errors import NeedsError
-from guerdon.reduce import masked
+from guerdon.reduce import leave_one_out_mean, masked
 from guerdon.shaping import implicit_credit, kl_in_reward, with_terminal_reward
 from guerdon.training.estimators import row_reward, with_advantage
 from guerdon.training.recipe import Estimator, Rollout
@@ -26,8 +27,8 @@ def with_implicit_credit(
 
     RTO by PPO (Zhong et al. 2024, 2404.18922, Algorithm 1; defaults of its released code) is
     ``with_implicit_credit(generalised(kl=0.01))``: the KL of the live policy stays with the estimator, and is not
-    clipped. A row without an OK reward has no step with one. β = 0, or a guide that is ``to``, leaves the estimator's own
-    reward.
+    clipped. A row without an OK reward has no step with one. β = 0, or a guide that is ``to``, leaves the estimator's
+    own reward.
     """
 
     def call(rollout: Rollout) -> Batch:
@@ -53,12 +54,12 @@ def rto(
     guide: str = "guide",
     partition: str = "prompt",
 ) -> Estimator:
-    """RTO without a critic: reward to go of the dense part clip(β g_t) − kl·(log π_old − log π_ref)_t against the
-    peers' mean per step, plus ``weight`` times the row's reward against its peers' (``advantages.prime``).
+    """RTO without a critic: ``weight`` times the row's reward, plus reward to go of the dense part clip(β g_t) −
+    kl·(log π_old − log π_ref)_t, each against its peers' mean (leave-one-out; to go, the peers' at the same step).
 
     The rewards are RTO's (Zhong et al. 2024, 2404.18922); its paper estimates advantages by GAE with a value network,
-    for which see ``with_implicit_credit``. β = 0 and kl = 0 give leave-one-out (RLOO). Normalise and bound the row's
-    reward in the reward itself (the released code clamps it to ±10).
+    for which see ``with_implicit_credit``. A step that no peer has is compared with 0. β = 0 and kl = 0 give RLOO.
+    Normalise and bound the row's reward in the reward itself (the released code clamps it to ±10).
     """
 
     def call(rollout: Rollout) -> Batch:
@@ -68,11 +69,21 @@ def rto(
         if kl:
             dense = dense + kl_in_reward(steps.log_ratio("old", "reference"), steps.mask, kl)
         groups = rollout.samples.partition(partition)
-        found = advantages.prime(dense, weight * reward, groups, steps.mask, ok=ok)
-        return with_advantage(rollout, found)
+        row = advantages.rloo(weight * reward, groups, ok)
+        live = steps.mask & row.ok.unsqueeze(-1)
+        to_go = advantages.monte_carlo(dense, live)
+        peers = leave_one_out_mean(to_go, _same_step(groups.ids.to(live.device), live), live)
+        value = row.advantage.unsqueeze(-1) + to_go - peers
+        return with_advantage(rollout, advantages.Estimate(masked(value, live), live))
 
     names = (guide, "reference", *(("old",) if kl else ()))
     return Estimator("rto", call, ("advantages.total",), ("scores", *(f"steps.logp.{n}" for n in names)))
+
+
+def _same_step(group: Tensor, live: Tensor) -> Tensor:
+    """int64 [N,T]: equal for steps of one group [N] with the same place in their rows; −1 where not live."""
+    number = group.unsqueeze(-1) * live.shape[-1] + live.cumsum(-1) - 1
+    return torch.where(live & (group >= 0).unsqueeze(-1), number, -1)
 
 
 def _steps(rollout: Rollout) -> Steps:
