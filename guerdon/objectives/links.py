@@ -61,7 +61,8 @@ def discopop(beta: float = 0.05, tau: float = 0.05) -> Objective:
     2406.08414, eq. 5).
 
     m is differentiated, as in the authors' code. m·exp(−z) is exp(log m − z), which stays finite for τ < 1 where the
-    product would be 0·∞. Not convex: it rises again between z ≈ −0.1 and 0 at τ = 0.05.
+    product would be 0·∞. Not convex: at τ = 0.05 it rises from z = −0.12 to
+    0.07, so that pairs which start at the reference (z = 0) first fall back to −0.12; the paper describes that stretch.
     """
     if not 0 < tau < 1:
         raise GuerdonError(f"discopop(tau=…) must lie in (0, 1), but {tau} came: exp(−z) is unbounded otherwise.")

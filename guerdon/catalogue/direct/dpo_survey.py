@@ -93,8 +93,8 @@ METHOD = Method(
     caveat=(
         "A policy with 8 parameters can hardly learn single flipped pairs by heart, which is what the losses guard "
         "against in large models. cDPO and rDPO are told the true share of flips. δ is about a quarter of what DPO "
-        "lost on tuning seeds 1000 to 1002; β were spread there so that every frontier reaches the limit. The other links "
-        "are held to their published values and to TRL's, without an experiment."
+        "lost on tuning seeds 1000 to 1002; β were spread there so that every frontier reaches the limit. The other "
+        "links are held to their published values and to TRL's, without an experiment."
     ),
     checks=(
         "tests/objectives/test_links.py::test_neutral_parameters_give_the_parent",
