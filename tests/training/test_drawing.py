@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +17,12 @@ from guerdon.training.drawing import DRAWN_BY
 from guerdon.training.methods import find
 from guerdon.training.presets import online
 from guerdon.training.recipe import Build, Rollout
-from guerdon.worlds import Frozen, Snapshots
+from guerdon.worlds import Frozen, Sampling, Snapshots
 from guerdon.worlds.finite import FiniteWorld
 from guerdon.worlds.snapshots import CopyEvery
 from tests.training.test_presets import Gold, Logits
 from tests.training.toy import Count, Table, ToyWorld
+from tests.worlds.tiny import tiny
 
 
 def exploring(build: Build, **changes: Any) -> Recipe:
@@ -138,3 +140,32 @@ def test_vpos_alpha_falls_with_the_updates() -> None:
     assert [at(step).terms[1].coefficient for step in (0, 1, 9)] == pytest.approx([0.05, 0.025, 0.005])
     still = preset.called(preset.objective, preset.settings({"beta": 0.1, "alpha": 0.5, "decay": False}))
     assert still(9).terms[1].coefficient == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("method", ["selm", "xpo", "vpo-online"])
+def test_on_a_causal_lm_rows_of_both_widths_are_joined(method: str) -> None:
+    """The reference may draw longer responses than the policy; its log-probs are read at the joined width."""
+    from guerdon.worlds.text import TextWorld
+
+    preset = find(method)
+    model = tiny("llama")
+    snapshots = Snapshots(model, **preset.called(preset.rules, preset.settings({}), 6))
+    prompts = Prompts([[1, 5, 6], [1, 7], [1, 8, 9, 10]], 3)
+    seen: list[tuple[Batch, Rollout, Batch]] = []
+    recipe = online(
+        method,
+        TextWorld(model),
+        snapshots,
+        prompts,
+        Gold(),
+        rounds=6,
+        sampling=Sampling(limit=5),
+        optim=Optim(lr=3e-3, kind="adam"),
+    )
+    history = run(recipe.with_(build=spied(recipe.build, seen))).history
+    assert all(math.isfinite(m["loss"]) for m in history if "loss" in m)
+    _, first, _ = seen[0]
+    assert first.steps is not None
+    drawn = first.rows["reference"]
+    recorded, again = first.samples.payload.logp[drawn], first.steps.logprob("reference")[drawn]
+    assert torch.allclose(recorded, again, atol=1e-4) and recorded.abs().sum() > 0  # the reference's own log-probs
