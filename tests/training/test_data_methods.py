@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from guerdon.batch import Batch, Channel, Preference, Samples, Scores, Seed, TokenRows
+from guerdon.batch import Batch, Channel, Lists, Preference, Samples, Scores, Seed, TokenRows
 from guerdon.errors import GuerdonError
 from guerdon.lab import finite as lab
 from guerdon.objectives import dpo
 from guerdon.rewards import reward
 from guerdon.training import Optim, Prompts, Recorded, Rollout, methods, run
+from guerdon.training.graded import graded_lists
 from guerdon.training.methods.data import refreshed
 from guerdon.training.mixed import easy_pairs, mixed_po, word_gap
 from guerdon.training.rejection import rejected_pairs
@@ -87,6 +88,24 @@ def test_given_embeddings_are_left_alone() -> None:
     assert lexical_steps()(Rollout(samples)).columns["step_embeddings"] is not None
     with pytest.raises(GuerdonError, match="spans 'step'"):
         lexical_steps()(Rollout(Samples(lines("a", "b"), ["p", "p"])))
+
+
+def test_a_graded_list_is_a_pair_and_its_copies() -> None:
+    lists = Lists(torch.tensor([[0, 1, 2, 3], [4, 5, 6, -1]]), torch.zeros(2, 4), torch.tensor([1.0, 2.0]))
+    (made,) = graded_lists()(Batch(columns={"at": torch.arange(7)}, lists=lists), rollout([0.0] * 7, ["a"] * 7))
+    assert made.pairs is not None and made.lists is not None
+    assert (made.pairs.winner.tolist(), made.pairs.loser.tolist()) == ([0, 4], [1, 5])
+    assert made.pairs.weights().tolist() == made.lists.weights().tolist() == [1.0, 2.0]
+    assert made.lists.rows.tolist() == [[0, 2, 3], [4, 6, -1]]
+    assert made.blocks()[:4].unique().numel() == 1  # the loser stays with its pair's copies
+
+
+def test_a_preset_with_heads_needs_a_model() -> None:
+    bed = lab.finite(Seed(3), prompts=4, responses=8)
+    world, snapshots = bed.fresh()
+    source = lab.offline(bed, lab.compare(bed, 8, Seed(3)), dpo()).source
+    with pytest.raises(GuerdonError, match="FiniteWorld has no model"):
+        methods.find("spo-degree").recipe(world, snapshots, source, 1)
 
 
 def staged(rule: Any) -> list[float]:
@@ -175,6 +194,7 @@ def test_the_presets_know_their_papers_defaults() -> None:
         "rso-online": {"beta": 0.05, "temperature": 0.5, "keep": 8},
         "ra-dpo": {"beta": 0.01, "smoothing": 0.3},
         "modpo": {"beta": 0.1, "weight": 0.5},
+        "spo-degree": {"beta": 0.1, "gamma": 0.5, "degrees": 3},
         "mixed-po": {"beta": 0.1, "folds": 2},
     }
     for name, own in defaults.items():

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 
 from guerdon.data.conditioned import reward_augmented
 from guerdon.data.curriculum import curriculum
+from guerdon.data.degrees import with_degrees
 from guerdon.data.rejection import rejected
-from guerdon.objectives import Objective, dpo, dpo_ranking, lipo, modpo, rso, tpo_tree
+from guerdon.objectives import Objective, dpo, dpo_ranking, lipo, modpo, rso, spo_degree, tpo_tree
+from guerdon.training.graded import graded_lists
 from guerdon.training.methods.preset import Preset
 from guerdon.training.mixed import easy_pairs
 from guerdon.training.rejection import rejected_pairs
@@ -31,6 +33,11 @@ def modpo_of_score(beta: float = 0.1, weight: float = 0.5) -> Objective:
 def reward_conditioned(beta: float = 0.01, smoothing: float = 0.3) -> Objective:
     """DPO as the authors train it on reward-augmented pairs."""
     return dpo(beta, smoothing)
+
+
+def degree_heads(degrees: int = 3, kind: str = "classify") -> tuple[str, ...]:
+    """The heads that ``degree_loss`` reads."""
+    return tuple(f"degree{j}" for j in range(degrees + 1 if kind == "classify" else 1))
 
 
 def refreshed(stages: int = 3, updates: int = 1) -> Mapping[str, Rule]:
@@ -92,6 +99,7 @@ PRESETS = (
         rso,
         "prompts",
         build=rejected_pairs,
+        sampler="reference",
         also={"per_start": 16},
         needs=("reward",),
         card=159,
@@ -116,6 +124,18 @@ PRESETS = (
         card=142,
         protects="one objective eating another",
         checks=("tests/objectives/test_modpo.py::test_the_card",),
+    ),
+    Preset(
+        "spo-degree",
+        "Li et al. 2024, arXiv 2409.17791",
+        spo_degree,
+        "lists",
+        records=with_degrees,
+        build=graded_lists,
+        heads=degree_heads,
+        card=148,
+        protects="degrees that pairs cannot tell",
+        checks=("tests/objectives/test_degree.py::test_gamma_0_is_the_base_loss",),
     ),
     Preset(
         "mixed-po",

@@ -1,9 +1,12 @@
 """What a preset is, and how it becomes a recipe."""
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from torch import nn
 
 from guerdon.batch import Preference
 from guerdon.errors import GuerdonError
@@ -36,6 +39,11 @@ def alone() -> tuple[Companion, ...]:
     return ()
 
 
+def headless() -> tuple[str, ...]:
+    """No head is learned on the policy's states."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Preset:
     """A published method as one choice of parts.
@@ -47,11 +55,13 @@ class Preset:
     name: as ``guerdon align --method`` knows it. paper: 'Rafailov et al. 2023, arXiv 2305.18290'. objective: gives the
     objective, or a function of the number of updates done. reads: one of ``READS``. rules: gives the snapshots beside
     the policy. records: what is done to the preference records first (order, relabelling, selection); ordered: they
-    are then visited in their order. estimator, build, companions, also: for methods that sample (also: further fields
-    of the Recipe, as per_start). sampler: the snapshot that draws, where it is not the live policy. needs: what the
-    user must give beside the records: 'reward', 'guide' (a policy that was aligned before). card: number of the
-    founding list, None where the method has no entry in the catalogue. protects: what it guards against, for the
-    reader who chooses. checks: tests that hold its published values ('tests/objectives/test_x.py::test_y').
+    are then visited in their order. estimator, build, companions, also: for methods that sample (also: further
+    fields of the Recipe, as per_start). heads: names of value heads, linear in the policy's states and 0 at the
+    start, that are trained with the policy and dropped with the run. sampler: the snapshot that draws, where it is
+    not the live policy. needs: what the user must give beside the records: 'reward', 'guide' (a policy that was
+    aligned before). card: number of the founding list, None where the method has no entry in the catalogue.
+    protects: what it guards against, for the reader who chooses. checks: tests that hold its published values
+    ('tests/objectives/test_x.py::test_y').
     """
 
     name: str
@@ -64,6 +74,7 @@ class Preset:
     estimator: Callable[..., Estimator] = plain
     build: Callable[..., Build] = whole
     companions: Callable[..., tuple[Companion, ...]] = alone
+    heads: Callable[..., tuple[str, ...]] = headless
     sampler: str = LIVE
     also: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
@@ -82,7 +93,7 @@ class Preset:
 
     def hyper(self) -> dict[str, Any]:
         """Hyperparameter -> default."""
-        own = (self.objective, self.rules, self.estimator, self.build, self.companions)
+        own = (self.objective, self.rules, self.estimator, self.build, self.companions, self.heads)
         parts = (*own, *((self.records,) if self.records else ()))
         found: dict[str, Any] = {}
         for part in parts:
@@ -134,6 +145,8 @@ class Preset:
             **self.also,
             **fields,
         }
+        if names := self.called(self.heads, settings, rounds):
+            world, own["modules"] = _with_heads(world, names)
         if self.sampler != LIVE:
             own["sampling"] = replace(own.get("sampling", Sampling()), snapshot=self.sampler)
         return Recipe(world, snapshots, source, rounds=rounds, **own)
@@ -144,3 +157,18 @@ def _fits(value: Any, kind: type) -> bool:
     is a number."""
     number = int | float if kind is float else kind
     return isinstance(value, number) and isinstance(value, bool) == (kind is bool)
+
+
+def _with_heads(world: Any, names: Sequence[str]) -> tuple[Any, Mapping[str, nn.Module]]:
+    """The world with further value heads, and the heads. Raises GuerdonError where the world's policy has no states."""
+    model = getattr(world, "model", None)
+    if model is None or not hasattr(world, "value_heads"):
+        raise GuerdonError(f"The method learns heads on a model's states, but {type(world).__name__} has no model.")
+    weight = next(model.parameters())
+    heads = {name: nn.Linear(model.config.hidden_size, 1, device=weight.device) for name in names}
+    for head in heads.values():
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+    other = copy.copy(world)
+    other.value_heads = {**world.value_heads, **heads}
+    return other, heads
