@@ -22,12 +22,10 @@ from guerdon.worlds.finite import lookup
 
 KL_LIMIT = 3.0
 PAIRS, FLIPS, BETA = 512, 0.25, 0.3
-UPDATES = (8, 20, 40)
-"""Updates in all; half of them are DPO's in both stages' arm."""
+UPDATES = (8, 20, 40)  # in all; half of them are DPO's where there are two stages
 
 
 def table(records: list[Preference]) -> lab.Comparisons:
-    """Records as comparisons."""
     rows = [[int(t) for t in (r.prompt_text, r.response_text(0), r.response_text(1))] for r in records]
     prompt, winner, loser = torch.tensor(rows).unbind(-1)
     return lab.Comparisons(prompt, winner, loser, torch.zeros(len(rows), dtype=torch.bool))
@@ -64,7 +62,7 @@ def run_one(arm: str, config: Mapping[str, Any], seed: int, smoke: bool) -> Mapp
     def learned(samples: Samples) -> Tensor:
         return lookup(values, samples)
 
-    optim = Optim(lr=config["lr"], kind="adam", clip=None)
+    optim, few = Optim(lr=config["lr"], kind="adam", clip=None), 2 if smoke else None
     for updates in UPDATES:
         world, snapshots = bed.fresh()
         own = (updates + 1) // 2 if arm == "mixed-po" else 0
@@ -75,8 +73,8 @@ def run_one(arm: str, config: Mapping[str, Any], seed: int, smoke: bool) -> Mapp
             lab.offline(bed, table(easy), dpo()).source if own else None,
             Prompts(prompts, len(prompts)),
             learned,
-            rounds=2 if smoke else updates - own,
-            first={"beta": BETA, "rounds": 2 if smoke else own, "optim": optim},
+            rounds=few or updates - own,
+            first={"beta": BETA, "rounds": few or own, "optim": optim},
             then={"per_start": 8, "kl": config["kl"], "optim": optim, "seed": key.child("online")},
         )
         for stage in stages:

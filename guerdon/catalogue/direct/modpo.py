@@ -32,7 +32,7 @@ def learned(
     samples = samples.with_columns(score=lookup(short(bed), samples).tolist())
     recipe = recipe.with_(source=replace(recipe.source, samples=samples))
     run(recipe)
-    return only(recipe.snapshots).module.weight.detach().clone()
+    return dict(only(recipe.snapshots).module.named_parameters())["weight"].detach().clone()
 
 
 def short(bed: lab.Finite) -> torch.Tensor:

@@ -27,12 +27,12 @@ def ranked(bed: lab.Finite, human: lab.Comparisons, temperature: float, seed: Se
     rows = []
     for number in range(1 if smoke else SETS):
         drawn = torch.multinomial(bed.reference.exp(), CANDIDATES, replacement=True, generator=draws)
-        for prompt, responses in enumerate(drawn.tolist()):
-            worth = reward[prompt, responses].tolist()
-            key = seed.child("set", number, prompt)
+        for x, responses in enumerate(drawn.tolist()):
+            worth = reward[x, responses].tolist()
+            key = seed.child("set", number, x)
             kept = rejection_sample(worth, KEEP, temperature, key)
             pairs = first_round_pairs(kept, by_reward(worth), key)
-            rows += [(prompt, responses[w], responses[l]) for w, l in pairs]
+            rows += [(x, responses[w], responses[l]) for w, l in pairs]
     prompt, winner, loser = torch.tensor(rows).unbind(-1)
     return lab.Comparisons(prompt, winner, loser, torch.zeros(len(rows), dtype=torch.bool))
 
