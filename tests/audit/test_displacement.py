@@ -7,7 +7,9 @@ import torch
 
 from guerdon.audit.displacement import Displacement, displacement
 from guerdon.audit.pair_gradients import difference_only, pair_gradients, probability_gradients, shift_terms
+from guerdon.batch import Seed
 from guerdon.errors import GuerdonError
+from guerdon.lab.finite import compare, finite
 from guerdon.objectives import (
     Objective,
     bradley_terry_loss,
@@ -201,3 +203,25 @@ def test_the_three_dots_of_dpo_at_the_start():
     log = torch.tensor([-1.0]), torch.tensor([-2.0])
     plus, minus = probability_gradients(*log, *log, 0.1)
     assert push[:, 0].tolist() == pytest.approx([plus.item() * math.exp(-1), minus.item() * math.exp(-2)], abs=1e-7)
+
+
+def test_u1_and_u2_of_a_linear_policy_are_those_of_its_features():
+    """There ∇log π(y) = φ(y) − E φ, so both come from features alone; u2 is below 0 wherever the two differ enough."""
+    key = Seed(5)
+    bed = finite(key, prompts=3, responses=12, features=4)
+    compared = compare(bed, 40, key)
+    _, snapshots = bed.fresh()
+    with snapshots.using("policy") as module:
+        logp = module().log_softmax(-1)
+        up, down = pair_gradients(
+            logp[compared.prompt, compared.winner], logp[compared.prompt, compared.loser], module.parameters()
+        )
+    mean = torch.einsum("xy,xyf->xf", bed.reference.exp(), bed.features)[compared.prompt]
+    centred = [bed.features[compared.prompt, side] - mean for side in (compared.winner, compared.loser)]
+    assert torch.allclose(up, centred[0], atol=1e-5) and torch.allclose(down, centred[1], atol=1e-5)
+    terms = shift_terms(up, down, torch.zeros(40), 0.1)
+    dot = (centred[0] * centred[1]).sum(-1)
+    assert torch.equal(terms.u1 > 0, dot > 0)
+    assert torch.equal(terms.u2 < 0, dot < centred[1].square().sum(-1))
+    told = terms.summary()
+    assert 0 < told["share_u1_positive"] < 1 and told["share_u2_negative"] > 0.5
