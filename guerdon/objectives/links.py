@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, relu
 
-from guerdon import reduce
-from guerdon.batch import Batch, Pairs
+from guerdon.batch import Pairs
 from guerdon.errors import GuerdonError
 from guerdon.objectives.expectation import expectation
+from guerdon.objectives.free import total_logprob
 from guerdon.objectives.pairwise import Contrast, pairwise
-from guerdon.objectives.scores import Score, log_ratio, scaled
+from guerdon.objectives.scores import log_ratio, scaled
 from guerdon.objectives.terms import Objective
 from guerdon.preferences import bradley_terry
 
@@ -61,8 +61,8 @@ def discopop(beta: float = 0.05, tau: float = 0.05) -> Objective:
     2406.08414, eq. 5).
 
     m is differentiated, as in the authors' code. m·exp(−z) is exp(log m − z), which stays finite for τ < 1 where the
-    product would be 0·∞. Not convex: at τ = 0.05 it rises from z = −0.12 to
-    0.07, so that pairs which start at the reference (z = 0) first fall back to −0.12; the paper describes that stretch.
+    product would be 0·∞. Not convex: at τ = 0.05 it rises from z = −0.12 to 0.07, so that pairs which start at the
+    reference (z = 0) first fall back.
     """
     if not 0 < tau < 1:
         raise GuerdonError(f"discopop(tau=…) must lie in (0, 1), but {tau} came: exp(−z) is unbounded otherwise.")
@@ -115,24 +115,14 @@ def slic(margin: float = 1.0, weight: float = 0.5) -> Objective:
     """max(0, δ − log π(y_w) + log π(y_l)) − λ log π(y_w), δ = ``margin`` nats and λ = ``weight``; no reference
     (SLiC-HF as published, Zhao et al. 2023, 2305.10425).
 
-    The regulariser takes the winner for the target y_ref, which pairs alone allow; use ``slic(weight=0.0) +
-    0.5 * sft('chosen')``-like sums for other targets. Log-probs are summed over tokens, so δ is a gap a response.
+    The regulariser takes the winner for the target y_ref, all that pairs offer; another target is
+    ``slic(weight=0.0) + 0.5 * expectation(-1.0, rows)``. Log-probs are summed over tokens, so δ is a gap a response.
     """
     contrast = of_difference(lambda z: relu(margin - z))
-    return pairwise(_logprob(), contrast, name="slic") + weight * expectation(-1.0, "winner", name="slic_target")
+    return pairwise(total_logprob(), contrast, name="slic") + weight * expectation(-1.0, "winner", name="slic_target")
 
 
 def _gap(z_w: Tensor, z_l: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
     """(z_w − z_l − margin, P(winner ≻ loser)), [P] each."""
     gap = z_w - z_l - pairs.margins().to(z_w)
     return gap, pairs.probability().to(gap)
-
-
-def _logprob(of: str = "policy") -> Score:
-    """log π(y) = Σ_t log π_of, in nats."""
-
-    def call(batch: Batch, pairs: Pairs, sign: int) -> Tensor:
-        steps = batch.read("steps")
-        return reduce.total(steps.logprob(of), steps.mask)[pairs.rows(sign)]
-
-    return Score("logprob", call, (f"steps.logp.{of}",))

@@ -96,8 +96,8 @@ def test_discopop_by_hand():
 
 
 def test_discopop_rises_where_training_begins():
-    """At z = 0 its slope is 0.25/τ·(1 − log 2) − ¾ a unit of z, positive for τ = 0.05: the non-convex stretch that the
-    paper describes. Far on either side it falls."""
+    """At z = 0 its slope is 0.25/τ·(1 − log 2) − ¾ a unit of z, positive for τ = 0.05: a
+    non-convex stretch. Far on either side it falls."""
     at_zero = 0.25 / 0.05 * (1 - math.log(2)) - 0.75
     assert slopes(discopop(), of_pairs([0.0], [0.0]))[0] == pytest.approx(0.05 * at_zero, abs=1e-12)
     assert slopes(discopop(), of_pairs([-10.0], [0.0]))[0] < 0  # z = −0.5

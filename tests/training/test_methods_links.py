@@ -32,7 +32,7 @@ def source(preset: Preset) -> Recorded | Unpaired:
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.name)
 def test_it_trains_and_parts_what_it_is_shown(preset: Preset) -> None:
     """The loss falls and the preferred rows' first symbols gain on the others'. DiscoPOP with its β begins on a rise of
-    its loss and first lowers its margins, as its authors found."""
+    its loss and first lowers its margins."""
     values = []
     for rows in (None, 7):
         snapshots = Snapshots(Table(), **preset.rules())
