@@ -101,8 +101,8 @@ METHOD = Method(
     caveat=(
         "A tree of 40 prefixes with a free logit each, where everything is exact; the paper trains 8B models. What the "
         "formulas promise is stored: at the end of training 'chosen' (nats a response) is above 0 under ASFT and below "
-        "under DPO, which moves two to three times as far in KL. The KL limit was set after a pilot on tuning seeds 1000 "
-        "and 1001."
+        "under DPO, which moves two to three times as far in KL. The KL limit was set after a pilot on tuning seeds "
+        "1000 and 1001."
     ),
     checks=(
         "tests/objectives/test_odds.py::test_asft_by_hand",
