@@ -51,7 +51,7 @@ def run_one(arm: str, config: Mapping[str, Any], seed: int, smoke: bool) -> Mapp
     """One seed of one arm: accuracy against the sign of gold on four sets; 'ood' is the mean of the three shifted."""
     small = Condition(SMALL, members=0, demonstrations=256, warm_up_steps=10)
     bed = build(seed, small if smoke else Condition(PAIRS, members=0))
-    sets = shifted_pairs(bed, covered(PAIRS.coverage), 16 if smoke else 1000)
+    sets = shifted_pairs(bed, covered(PAIRS.coverage), 16 if smoke else 400)
     found = {}
     for name, value in scores(arm, bed, config["lr"], sets, 1 if smoke else None).items():
         gold = language.gold(language.rows_of(sets[name])).view(-1, 2)
@@ -100,7 +100,10 @@ METHOD = Method(
         ),
         budget="1,000 pairs on half of the prompts, two passes of 32 pairs; 3 learning rates searched for each arm",
     ),
-    caveat="A policy of 90,000 weights; learning rates are picked by accuracy in distribution.",
+    caveat=(
+        "A policy of 90,000 weights; learning rates are picked by accuracy in distribution. In a pilot on a tuning seed "
+        "the implicit reward was behind in distribution too: 'id' and 'drop' are stored."
+    ),
     checks=(
         "tests/audit/test_reward_comparison.py::test_accuracy_by_hand",
         "tests/audit/test_reward_comparison.py::test_with_full_coverage_both_rank_as_the_true_reward",
