@@ -9,7 +9,7 @@ from guerdon.batch import Pairs, Seed
 from guerdon.catalogue.method import REPORTING, Method
 from guerdon.lab.frontier import frontier_metrics
 from guerdon.lab.protocol import Claim, Experiment
-from guerdon.lab.token_tree import token_tree
+from guerdon.lab.token_mdp import token_tree
 from guerdon.objectives import asft, dpo
 from guerdon.training import Every, Optim, Recipe, Recorded, Round, run
 from guerdon.worlds import Sampling
@@ -93,7 +93,7 @@ METHOD = Method(
             "guerdon.objectives.pairwise",
             "guerdon.objectives.scores",
             "guerdon.objectives.terms",
-            "guerdon.lab.token_tree",
+            "guerdon.lab.token_mdp",
             "guerdon.lab.frontier",
         ),
         budget="512 pairs of token sequences, 100 updates; 3 weights against 3 values of β, 2 learning rates each",
