@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from guerdon.batch import Comparison, Message, Preference, Seed
-from guerdon.data.provenance import noted
+from guerdon.data.provenance import noted, worths
 from guerdon.errors import DataError
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
@@ -99,15 +99,16 @@ def with_degrees(records: Sequence[Preference], degrees: int = 3, control: int |
     only comparison is that of the pair; copies are never shown to the pair's own loss. Their scores are degrees alone
     (0, −1, … for y_w, ỹ_1, …; the lowest for y_l), so that 'lists' of them keep the order.
 
-    A record whose preferred response has no key phrase keeps its pair alone. control: a seed of length-matched
+    A record with scores and no comparison is the pair of its best and its worst response. A record whose preferred
+    response has no key phrase keeps its pair alone. control: a seed of length-matched
     deletions instead (``graded``). Provenance: transform 'with_degrees' with M as it was made and control. Raises
-    DataError where no record has a comparison, or degrees < 1.
+    DataError where there is no pair, or degrees < 1.
     """
     if degrees < 1:
         raise DataError(f"with_degrees needs degrees ≥ 1, but {degrees} came.")
     made = []
     for number, record in enumerate(records):
-        for winner, loser, p, weight in record.pairs():
+        for winner, loser, p, weight in _pairs(record):
             if p <= 0.5:
                 continue
             seed = None if control is None else Seed(control).child("record", number)
@@ -124,3 +125,11 @@ def with_degrees(records: Sequence[Preference], degrees: int = 3, control: int |
     if not made:
         raise DataError("Comparisons were expected, but the records hold none; give chosen and rejected responses.")
     return made
+
+
+def _pairs(record: Preference) -> tuple[tuple[int, int, float, float], ...]:
+    """The record's own comparisons, or its best against its worst response by score."""
+    worth = None if record.comparisons else worths(record)
+    if worth is None or max(worth) == min(worth):
+        return record.pairs()
+    return ((worth.index(max(worth)), worth.index(min(worth)), 1.0, 1.0),)

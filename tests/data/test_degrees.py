@@ -64,6 +64,17 @@ def test_records_keep_their_pair_and_get_copies():
     assert len(bare.responses) == 2 and told(bare)[-1]["degrees"] == 0
 
 
+def test_scores_alone_give_the_best_against_the_worst():
+    made = Preference.pair("Where?", "Here.", "Nowhere.")
+    record = Preference(
+        made.prompt, (*made.responses, *Preference.pair("", TEXT, "").responses[:1]), (), (1.0, 0.5, 2.0)
+    )
+    (found,) = with_degrees([record], 1)
+    assert [found.response_text(i) for i in (0, 1)] == [TEXT, "Nowhere."]
+    with pytest.raises(DataError, match="Comparisons were expected"):
+        with_degrees([Preference(made.prompt, made.responses, scores=(1.0, 1.0))])
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(DataError, match="degrees ≥ 1"):
         with_degrees([Preference.pair("a", "b", "c")], 0)
