@@ -17,7 +17,7 @@ from guerdon.training.optim import Optim
 from guerdon.training.recipe import Every, Recipe, Round
 from guerdon.training.run import run
 from guerdon.training.sources import Prompts
-from guerdon.worlds import Snapshots
+from guerdon.worlds import Snapshots, only
 from guerdon.worlds.finite import FiniteWorld, LinearPolicy, TabularPolicy, exact
 
 BANDITS, ARMS, MISSING = 32, 20, 2.0
@@ -70,8 +70,8 @@ def found(bed: Finite, recipe: Recipe, limit: float) -> Mapping[str, float]:
 
     def look(here: Round) -> Mapping[str, float]:
         nonlocal law
-        with torch.no_grad():
-            law = recipe.world.log_probabilities(here.snapshots)
+        with torch.no_grad(), only(here.snapshots).using("policy") as module:
+            law = module().log_softmax(-1)
         kl = float(reverse_kl(law, bed.reference).mean())
         seen.append((max(0.0, kl), float(exact.expected(law, bed.gold).mean())))
         return {}

@@ -11,6 +11,7 @@ from guerdon.lab.frontier import frontier_metrics
 from guerdon.objectives import Objective
 from guerdon.training.recipe import Every, Round
 from guerdon.training.run import run
+from guerdon.worlds import only
 
 MEASURED = ("gold", "chosen", "rejected", "accuracy")
 
@@ -39,8 +40,8 @@ def side_frontier(
 
     def look(here: Round) -> Mapping[str, float]:
         found = lab.evaluate(bed, here.snapshots)
-        with torch.no_grad():
-            ratio = recipe.world.log_probabilities(here.snapshots) - bed.reference
+        with torch.no_grad(), only(here.snapshots).using("policy") as module:
+            ratio = module().log_softmax(-1) - bed.reference
         up, down = (ratio[compared.prompt, side] for side in (compared.winner, compared.loser))
         right = (up > down).float().mean()
         seen.append({**found, "chosen": float(up.mean()), "rejected": float(down.mean()), "accuracy": float(right)})
