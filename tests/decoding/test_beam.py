@@ -8,7 +8,7 @@ import torch
 from guerdon.batch import Seed
 from guerdon.decoding import beam_search, next_logprobs, relative
 from guerdon.errors import GuerdonError
-from guerdon.lab.token_tree import TokenTree, token_tree
+from guerdon.lab.token_mdp import TokenMdp, token_tree
 from guerdon.worlds import Frozen, Sampling, Snapshots
 from guerdon.worlds.text import TextWorld
 from tests.worlds.tiny import tiny
@@ -16,21 +16,21 @@ from tests.worlds.tiny import tiny
 BETA = 0.5
 
 
-def bed() -> tuple[TokenTree, torch.Tensor, torch.Tensor]:
+def bed() -> tuple[TokenMdp, torch.Tensor, torch.Tensor]:
     """A tree, its soft-optimal policy and V*."""
     t = token_tree(Seed(0), symbols=2, depth=4)
     best = t.soft(BETA)
     return t, best.policy, best.value
 
 
-def state_of(t: TokenTree, said: tuple[int, ...]) -> int:
+def state_of(t: TokenMdp, said: tuple[int, ...]) -> int:
     at = 0
     for token in said:
         at = int(t.mdp.transition[at, token].argmax())
     return at
 
 
-def scores_of(t: TokenTree, logp: torch.Tensor):
+def scores_of(t: TokenMdp, logp: torch.Tensor):
     """Step scores of prefixes that begin with one prompt token, 9."""
 
     def call(prefixes: torch.Tensor) -> torch.Tensor:
@@ -39,7 +39,7 @@ def scores_of(t: TokenTree, logp: torch.Tensor):
     return call
 
 
-def responses(t: TokenTree) -> list[tuple[int, ...]]:
+def responses(t: TokenMdp) -> list[tuple[int, ...]]:
     """Every response of at most ``depth`` tokens: ended by 0, or by the limit."""
     found = []
     for n in range(1, t.depth + 1):
@@ -49,7 +49,7 @@ def responses(t: TokenTree) -> list[tuple[int, ...]]:
     return found
 
 
-def summed(t: TokenTree, table: torch.Tensor, said: tuple[int, ...]) -> float:
+def summed(t: TokenMdp, table: torch.Tensor, said: tuple[int, ...]) -> float:
     return sum(float(table[state_of(t, said[:k]), token]) for k, token in enumerate(said))
 
 

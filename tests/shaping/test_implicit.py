@@ -5,7 +5,7 @@ import torch
 
 from guerdon.batch import Batch, Pairs, Seed, Steps
 from guerdon.errors import GuerdonError
-from guerdon.lab.token_tree import TokenTree, token_tree
+from guerdon.lab.token_mdp import TokenMdp, token_tree
 from guerdon.objectives import dpo
 from guerdon.shaping import implicit_credit, potential
 from guerdon.worlds import Sampling
@@ -15,16 +15,16 @@ BETA = 0.7
 EVERY = torch.ones(1, 1, dtype=torch.bool)
 
 
-def tree(seed: int = 0) -> TokenTree:
+def tree(seed: int = 0) -> TokenMdp:
     return token_tree(Seed(seed), symbols=3, depth=4)
 
 
-def credit(of: TokenTree, policy: torch.Tensor, beta: float = BETA) -> torch.Tensor:
+def credit(of: TokenMdp, policy: torch.Tensor, beta: float = BETA) -> torch.Tensor:
     """β log π/π_ref of every state and token."""
     return implicit_credit(policy.log() - of.reference, torch.ones_like(policy, dtype=torch.bool), beta)
 
 
-def after(of: TokenTree, value: torch.Tensor) -> torch.Tensor:
+def after(of: TokenMdp, value: torch.Tensor) -> torch.Tensor:
     """V of the state that every token leads to."""
     return of.mdp.transition @ torch.where(of.mdp.terminal, 0.0, value)
 
@@ -43,7 +43,7 @@ def test_potential_shaping_leaves_the_optimum() -> None:
     phi = torch.randn(t.mdp.states, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     moved = shaped(t.mdp, phi).expected_reward
     assert (moved - t.reward).abs().max() > 0.5
-    other = TokenTree(t.mdp.with_reward(moved), moved, t.reference, t.depth)
+    other = TokenMdp(t.mdp.with_reward(moved), moved, t.reference, t.depth)
     live = ~t.mdp.terminal
     torch.testing.assert_close(other.soft(BETA).policy[live], t.soft(BETA).policy[live], atol=1e-9, rtol=0)
 
@@ -82,7 +82,7 @@ def test_a_constant_reward_a_response_is_not_seen() -> None:
     t = tree()
     moved = t.reward.clone()
     moved[0] += 5.0
-    other = TokenTree(t.mdp.with_reward(moved), moved, t.reference, t.depth)
+    other = TokenMdp(t.mdp.with_reward(moved), moved, t.reference, t.depth)
     a, b = t.soft(BETA), other.soft(BETA)
     assert float(b.value[0] - a.value[0]) == pytest.approx(5.0, abs=1e-9)
     live = ~t.mdp.terminal
@@ -112,7 +112,7 @@ def test_chosen_rewards_fall_on_the_reference_s_own_responses() -> None:
     assert float(c.mean()) < -3 * error
     # Exactly: the expected return of the reference under rewards β log π/π_ref.
     live = ~t.mdp.terminal
-    exact = TokenTree(
+    exact = TokenMdp(
         t.mdp.with_reward(torch.where(live[:, None], credit(t, best.policy), 0.0)), t.reward, t.reference, 4
     )
     assert float(c.mean()) == pytest.approx(exact.gold(t.reference.exp()), abs=4 * error)

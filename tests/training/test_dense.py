@@ -9,7 +9,7 @@ from torch import Tensor
 from guerdon import advantages
 from guerdon.batch import Channel, Pairs, Samples, Scores, Seed, Status, Steps
 from guerdon.divergences import reverse_kl
-from guerdon.lab.token_tree import token_tree
+from guerdon.lab.token_mdp import token_tree
 from guerdon.objectives import dpo
 from guerdon.rewards.environment import environment_reward
 from guerdon.training import (
