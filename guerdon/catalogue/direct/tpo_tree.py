@@ -10,7 +10,7 @@ from guerdon.batch import Batch, Lists, Pairs, Seed
 from guerdon.catalogue.method import REPORTING, Method
 from guerdon.lab.frontier import frontier_metrics
 from guerdon.lab.protocol import Claim, Experiment
-from guerdon.lab.token_tree import TokenTree, token_tree
+from guerdon.lab.token_mdp import TokenMdp, token_tree
 from guerdon.objectives import dpo, tpo_tree
 from guerdon.training import Estimator, Optim, Recipe, Recorded, Rollout, run
 from guerdon.worlds import Sampling, only
@@ -34,7 +34,7 @@ def with_steps(rollout: Rollout) -> Batch:
     )
 
 
-def recipe_of(tree: TokenTree, arm: str, beta: float, rounds: int, seed: Seed, trees: int) -> Recipe:
+def recipe_of(tree: TokenMdp, arm: str, beta: float, rounds: int, seed: Seed, trees: int) -> Recipe:
     """Branches sampled from the reference, rated by their gold reward on a scale from 0 to 1: whole lists, or the best
     of each against its worst."""
     world, snapshots = tree.fresh()
@@ -97,7 +97,7 @@ METHOD = Method(
             "guerdon.objectives.listwise",
             "guerdon.objectives.pairwise",
             "guerdon.objectives.terms",
-            "guerdon.lab.token_tree",
+            "guerdon.lab.token_mdp",
             "guerdon.lab.frontier",
         ),
         budget="48 lists of 6 branches, 4 to 32 full-batch updates a point; 3 values of β searched for each arm",
