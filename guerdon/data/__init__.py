@@ -13,6 +13,7 @@ from guerdon.data.difference import differences
 from guerdon.data.files import ReadReport, iterate_preferences, read_preferences
 from guerdon.data.first_step import first_differing_step
 from guerdon.data.formats import FORMATS, Format, Holds, columns, detect_format, format_named
+from guerdon.data.pair_policies import best_against_worst, pair_policies, pooled, writer_against_writer
 from guerdon.data.prompts import read_prompts
 from guerdon.data.provenance import noted, told
 from guerdon.data.records import defects, is_empty, with_comparisons
@@ -30,6 +31,7 @@ __all__ = [
     "Holds",
     "Loss",
     "ReadReport",
+    "best_against_worst",
     "by_gap",
     "columns",
     "conditioned",
@@ -51,6 +53,8 @@ __all__ = [
     "joined",
     "key_phrases",
     "noted",
+    "pair_policies",
+    "pooled",
     "prompt_key",
     "read_preferences",
     "read_prompts",
@@ -68,4 +72,5 @@ __all__ = [
     "with_comparisons",
     "with_degrees",
     "write_preferences",
+    "writer_against_writer",
 ]

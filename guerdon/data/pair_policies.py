@@ -1,21 +1,21 @@
 """Which responses become a pair: the policies compared in *More is Less* (Wang et al. 2025, 2504.02193).
 
-Every policy is a pure transform over records. Where two writers stand on the two sides, style separates them, and a
+Every policy is a pure transform over records and leaves its name in their provenance. Where two writers stand on the two sides, style separates them, and a
 policy may lower its loss by style alone (``audit.separability``); pairs of one writer leave quality to be learned.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from guerdon.batch import Comparison, Message, Preference
+from guerdon.data.provenance import noted, only_pair
 from guerdon.data.records import is_empty
 from guerdon.data.views import together
 from guerdon.errors import DataError
 
 WRITERS = "writers"
 """Column of ``extra`` that names who wrote each response."""
-POLICY = "pair_policy"
-"""Column of ``extra`` that names the policy that made a pair."""
 
 PairPolicy = Callable[[Sequence[Preference]], list[Preference]]
 
@@ -23,23 +23,21 @@ PairPolicy = Callable[[Sequence[Preference]], list[Preference]]
 def pooled(sets: Mapping[str, Sequence[Preference]]) -> list[Preference]:
     """Records of several writers as one record a prompt with all their responses: writer -> that writer's records.
 
-    The column ``writers`` says who wrote each response. Comparisons of the records are kept, scores where they have
-    any.
+    The column ``writers`` says who wrote each response. Comparisons, scores and columns of the records are kept as
+    ``together`` keeps them.
     """
+    apart = [(writer, record) for writer, records in sets.items() for record in records]
     named = [
-        replace(record, extra={WRITERS: (writer,) * len(record.responses)})
-        for writer, records in sets.items()
-        for record in records
+        replace(record, extra={**record.extra, WRITERS: (i, writer, len(record.responses))})
+        for i, (writer, record) in enumerate(apart)  # the number keeps equal values of several records apart
     ]
-    return [replace(r, extra={WRITERS: _flat(r.extra[WRITERS])}) for r in together(named)]
+    return [replace(r, extra={**r.extra, WRITERS: _flat(r.extra[WRITERS])}) for r in together(named)]
 
 
-def _flat(found: object) -> tuple[str, ...]:
-    """Writers of one record, or of several that were put together (a list of theirs)."""
-    if isinstance(found, list):
-        return tuple(name for names in found for name in names)
-    assert isinstance(found, tuple)
-    return found
+def _flat(found: Any) -> tuple[str, ...]:
+    """The writer of each response from (number, writer, responses) of one record, or a list of several."""
+    members = found if isinstance(found, list) else [found]
+    return tuple(writer for _, writer, responses in members for _ in range(responses))
 
 
 def writers_of(record: Preference) -> tuple[str, ...]:
@@ -132,8 +130,9 @@ def _paired(
     sides = record.responses[best], record.responses[worst]
     if _said(sides[0]) == _said(sides[1]):
         return []
-    scores = None if record.scores is None else (record.scores[best], record.scores[worst])
-    extra = {**record.extra, WRITERS: (names[best], names[worst]), POLICY: policy}
-    return [
-        Preference(record.prompt, sides, (Comparison(0, 1, margin=margin),), scores, extra=extra, source=record.source)
-    ]
+    pair = replace(
+        only_pair(record, best, worst),
+        comparisons=(Comparison(0, 1, margin=margin),),
+        extra={**record.extra, WRITERS: (names[best], names[worst])},
+    )
+    return [noted(pair, "pair_policy", policy=policy, writers=(names[best], names[worst]))]

@@ -3,7 +3,8 @@
 import pytest
 
 from guerdon.batch import Comparison, Message, Preference
-from guerdon.data.pair_policies import POLICY, WRITERS, best_against_worst, pair_policies, pooled, writer_against_writer
+from guerdon.data.pair_policies import WRITERS, best_against_worst, pair_policies, pooled, writer_against_writer
+from guerdon.data.provenance import told
 from guerdon.errors import DataError
 
 
@@ -33,6 +34,14 @@ def test_pooled_records_know_their_writers() -> None:
     assert first.scores == (1.0, -1.0, 3.0, 2.0) and first.source == "f:p"
 
 
+def test_records_of_one_writer_and_prompt_become_one() -> None:
+    single = [answers("p", text, scores=(score,)) for text, score in (("a", 1.0), ("b", 3.0), ("c", 2.0))]
+    (record,) = pooled({"self": single})
+    assert record.extra[WRITERS] == ("self",) * 3
+    (pair,) = pair_policies()["self+rm"]([record])
+    assert (pair.response_text(0), pair.response_text(1)) == ("b", "a")
+
+
 @pytest.mark.parametrize(
     ("policy", "chosen", "rejected"),
     [
@@ -47,7 +56,8 @@ def test_each_policy_by_hand(policy: str, chosen: tuple[str, str], rejected: tup
     (pair,) = pair_policies()[policy](pool())  # prompt q holds equal texts only, so it gives none
     assert (pair.response_text(0), pair.extra[WRITERS][0]) == chosen
     assert (pair.response_text(1), pair.extra[WRITERS][1]) == rejected
-    assert pair.extra[POLICY] == policy and pair.source == "f:p"
+    assert told(pair) == [{"transform": "pair_policy", "policy": policy, "writers": (chosen[1], rejected[1])}]
+    assert pair.source == "f:p"
     assert pair.pairs() == ((0, 1, 1.0, 1.0),)
 
 
@@ -55,7 +65,7 @@ def test_scores_and_margin_stay_with_the_pair() -> None:
     (pair,) = best_against_worst(pool())
     assert pair.scores == (3.0, -1.0) and pair.comparisons[0].margin == 4.0
     (taken,) = writer_against_writer(pool(), "strong", "self")
-    assert taken.extra[POLICY] == "strong+self" and taken.comparisons[0].margin is None
+    assert told(taken)[0]["policy"] == "strong+self" and taken.comparisons[0].margin is None
 
 
 def test_equal_or_empty_responses_and_equal_scores_give_no_pair() -> None:

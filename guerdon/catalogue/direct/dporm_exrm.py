@@ -101,8 +101,8 @@ METHOD = Method(
         budget="1,000 pairs on half of the prompts, two passes of 32 pairs; 3 learning rates searched for each arm",
     ),
     caveat=(
-        "A policy of 90,000 weights; learning rates are picked by accuracy in distribution. In a pilot on a tuning seed "
-        "the implicit reward was behind in distribution too: 'id' and 'drop' are stored."
+        "A policy of 90,000 weights; learning rates are picked by accuracy in distribution. In a pilot on a tuning "
+        "seed the implicit reward was behind in distribution too: 'id' and 'drop' are stored."
     ),
     checks=(
         "tests/audit/test_reward_comparison.py::test_accuracy_by_hand",
