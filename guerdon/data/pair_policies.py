@@ -1,7 +1,8 @@
 """Which responses become a pair: the policies compared in *More is Less* (Wang et al. 2025, 2504.02193).
 
-Every policy is a pure transform over records and leaves its name in their provenance. Where two writers stand on the two sides, style separates them, and a
-policy may lower its loss by style alone (``audit.separability``); pairs of one writer leave quality to be learned.
+Every policy is a pure transform over records and leaves its name in their provenance. Where two writers stand on the
+two sides, style separates them, and a policy may lower its loss by style alone (``audit.separability``); pairs of one
+writer leave quality to be learned.
 """
 
 from collections.abc import Callable, Mapping, Sequence
