@@ -176,7 +176,7 @@ def counted(job: Job) -> Count:
 def _round_online(job: Job, recipe: Recipe) -> Count:
     """One round: responses, their scores, what is fixed through the round, and the updates."""
     size = min(job.options.batch, len(recipe.source))
-    n = size * recipe.per_start
+    n = size * (recipe.per_start + sum(recipe.beside.values()))
     greedy = size if recipe.greedy else 0
     objective = recipe.objective_at(0)
     paths = evidence.fixed_paths(recipe, objective)

@@ -96,6 +96,46 @@ def test_sft_dpo_keeps_pushing_the_chosen_response():
     assert found[0].tolist() == pytest.approx([0.0, 0.0], abs=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("objective", "beta", "coefficient", "names"),
+    [
+        (vpo(), 0.1, 0.01, ("dpo", "pessimism")),
+        (vpo(sign=1.0), 0.1, 0.01, ("dpo", "optimism")),
+        (selm(), 0.01, 1e-5, ("dpo", "optimism")),
+        (xpo(), 0.1, 1e-5, ("dpo", "xpo")),
+        (rpo(), 0.01, 5e-5, ("dpo", "nll")),
+        (sft_dpo(), 0.1, 0.01, ("dpo", "nll")),
+    ],
+)
+def test_the_defaults(objective: Objective, beta: float, coefficient: float, names: tuple[str, ...]):
+    assert tuple(t.name for t in objective.terms) == names
+    assert objective.terms[1].coefficient == pytest.approx(coefficient, rel=1e-9)
+    parts = objective.loss(batch()).parts
+    assert parts["dpo"].item() == value(dpo(beta))
+
+
+def test_what_each_one_reads():
+    policy, reference = "steps.logp.policy", "steps.logp.reference"
+    assert vpo().needs == ("pairs", policy, reference)
+    assert vpo(rows="loser").needs == ("pairs", policy, reference)
+    assert selm().needs == xpo().needs == ("pairs", policy, reference, "rows.reference")
+    assert relative_expectation(of="a", to="b", name="c").needs == ("steps.logp.a", "steps.logp.b", "pairs")
+
+
+def test_the_plain_term_raises_the_winners_ratio_of_rows_with_steps():
+    assert value(relative_expectation()) == pytest.approx(0.5, abs=1e-6)
+    assert value(relative_expectation(rows="loser")) == pytest.approx(-0.5, abs=1e-6)
+    made = batch()
+    assert made.steps is not None
+    mask = made.steps.mask.clone()
+    mask[1] = False
+    rows = {"some": torch.tensor([0, 1, 2])}
+    part = relative_expectation(rows="some").loss(Batch(Steps(mask, made.steps.logp), rows=rows))
+    assert part.value.item() == pytest.approx((0.5 + 0.3) / 2, abs=1e-6)  # the row without a step does not count
+    total, count = part.metrics["value/log_ratio"]
+    assert (total.item(), count.item()) == (pytest.approx(0.8, abs=1e-6), 2.0)
+
+
 def test_the_floor_ends_the_push():
     made = batch()
     assert made.steps is not None

@@ -59,3 +59,16 @@ def test_the_linear_schedule_ends_where_it_should():
         assert value(at(step), pair(*T1)) == pytest.approx(value(dpo_shift(0.1, f), pair(*T1)), abs=1e-7)
     falling = preset.called(preset.objective, preset.settings({"beta": 0.1, "first": 1.0, "last": 0.85}), 10)
     assert value(falling(10), pair(*T1)) == pytest.approx(value(dpo_shift(0.1, 0.85), pair(*T1)), abs=1e-7)
+
+
+def test_the_defaults():
+    assert value(flex_dpo(), pair(*T1)) == value(flex_dpo(0.1, 0.08, 0.0), pair(*T1))
+    assert value(dpo_shift(), pair(*T1)) == value(dpo_shift(0.01, 0.95, 0.0), pair(*T1))
+    assert flex_dpo().terms[0].name == dpo_shift().terms[0].name == "dpo"
+
+
+def test_smoothing_mixes_in_the_flipped_label():
+    z = 0.1 * 0.5 + 0.05 * 0.5
+    smooth = 0.8 * math.log1p(math.exp(-z)) + 0.2 * math.log1p(math.exp(z))
+    assert value(flex_dpo(0.1, 0.05, 0.2), pair(*T1)) == pytest.approx(smooth, abs=1e-6)
+    assert value(dpo_shift(0.1, 0.5, 0.2), pair(*T1)) == pytest.approx(smooth, abs=1e-6)
