@@ -8,7 +8,7 @@ import torch
 
 from guerdon.batch import Seed
 from guerdon.catalogue.method import REPORTING, Method
-from guerdon.divergences import forward_kl
+from guerdon.divergences import Divergence, forward_kl
 from guerdon.lab import finite as lab
 from guerdon.lab.frontier import area_under, gold_at
 from guerdon.lab.protocol import Claim, Experiment
@@ -18,7 +18,7 @@ from guerdon.worlds import Actors, only
 
 GAIN = 1.5
 PAIRS, ROUNDS = 512, 100
-ARMS = {
+ARMS: Mapping[str, tuple[Divergence, tuple[float, ...]]] = {
     "forward KL": ("forward_kl", (0.1, 0.3, 0.6, 1.5, 4.0)),
     "reverse KL": ("reverse_kl", (1.0, 1.5, 2.5, 4.0, 8.0)),
 }
