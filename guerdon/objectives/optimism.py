@@ -80,7 +80,7 @@ def vpo(
 
 def selm(beta: float = 0.01, alpha: float = 0.001, rows: str = "reference", floor: float | None = None) -> Objective:
     """−log σ(βh) + α·β·E[ρ(y′)], y′ drawn by the reference, which is the last iteration's policy (Zhang et al. 2024,
-    2405.19332, eq. of the SELM objective; ``optimistic_dpo_loss`` of the authors' trainer).
+    2405.19332, the SELM objective; ``optimistic_dpo_loss`` of the authors' trainer).
 
     The same function as VPO's optimistic form; what differs is which policy is the reference. The bonus weighs α·β in
     all, 1e-5 with the paper's settings.
@@ -91,15 +91,15 @@ def selm(beta: float = 0.01, alpha: float = 0.001, rows: str = "reference", floo
 def xpo(beta: float = 0.1, alpha: float = 1e-5, rows: str = "reference") -> Objective:
     """−log σ(βh) + α·E[log π(y′)], y′ drawn by the reference (Xie et al. 2024, 2405.21046, algorithm 1).
 
-    Unlike VPO's and SELM's bonus this one has no factor β and no constant log π_ref(y′). α 1e-5 is TRL's; the paper
-    decays it with the iterations. log π is summed over the tokens of y′.
+    Unlike VPO's and SELM's bonus this one has no factor β and no constant log π_ref(y′). log π is summed over the
+    tokens of y′. The default α is that of TRL's former XPOTrainer, which also takes one value an epoch.
     """
     return dpo(beta) + alpha * expectation(1.0, rows, "total", name="xpo")
 
 
 def rpo(beta: float = 0.01, eta: float = 0.005, per: str = "total", scaled: bool = True) -> Objective:
     """−log σ(βh) − ηβ·log π(y_w): the SFT term is the adversary that a maximin over plausible rewards faces (Liu et al.
-    2024, 2405.16436, the objective of their algorithm 2 with the chosen responses as baseline policy).
+    2024, 2405.16436, the RPO objective with the chosen responses as baseline policy).
 
     per: 'total' sums over the tokens of y_w (the authors' Zephyr recipes), 'average' takes their mean (their OpenRLHF
     recipe: η 0.2, β 0.5, ``scaled`` False). scaled: whether η is multiplied by β. The two choices differ by factors of

@@ -26,7 +26,7 @@ def flex_dpo(chosen: float = 0.1, rejected: float = 0.08, smoothing: float = 0.0
 
 
 def dpo_shift(beta: float = 0.01, shift: float = 0.95, smoothing: float = 0.0) -> Objective:
-    """−log σ(βρ_w − f·βρ_l), f in (0, 1] (Yang et al. 2025, 2502.07599, eq. 5).
+    """−log σ(βρ_w − f·βρ_l), f in (0, 1] (Yang et al. 2025, 2502.07599).
 
     ``shift`` is f; it multiplies the rejected log-ratio, so the reference's part too. To first order in a step the mean
     log π(y_w) gains, and the margin loses, in proportion to 1 − f (their theorem 2.1; ``audit.shift_terms``).
