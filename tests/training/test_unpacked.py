@@ -8,12 +8,12 @@ from guerdon.advantages import gae, monte_carlo, whiten
 from guerdon.batch import Channel, Samples, Scores, Seed, Status, Steps
 from guerdon.errors import NeedsError
 from guerdon.lab import finite
-from guerdon.rewards.interface import Context, Reward, State
+from guerdon.lab.finite_online import TableReward
 from guerdon.shaping import with_terminal_reward
 from guerdon.training import Prompts, Rollout, generalised, run
 from guerdon.training.unpacked import eos_penalty, unpacked_ppo, with_eos_penalty
 from guerdon.worlds import Frozen, Snapshots
-from guerdon.worlds.finite import FiniteRows, FiniteWorld, LinearPolicy, exact, lookup
+from guerdon.worlds.finite import FiniteRows, FiniteWorld, LinearPolicy, exact
 
 MASK = torch.tensor([[True, True, True], [True, True, False], [True, False, False]])
 
@@ -72,19 +72,6 @@ def test_whitened_advantages_have_mean_nought_and_variance_one_over_live_tokens(
     assert torch.equal(whiten(found.advantages["total"], MASK), whiten(found.advantages["total"].clone(), MASK))
 
 
-class Table(Reward):
-    """Gold of a finite testbed."""
-
-    name = "gold"
-    channels = ("gold",)
-
-    def __init__(self, table: torch.Tensor) -> None:
-        self.table = table
-
-    def score(self, samples: Samples, state: State, context: Context) -> tuple[Scores, State]:
-        return Scores({"gold": Channel(lookup(self.table, samples))}), state
-
-
 def test_the_whole_recipe_raises_gold() -> None:
     bed = finite.finite(Seed(0), prompts=4, responses=16)
     head = nn.Embedding(4, 1)
@@ -92,7 +79,7 @@ def test_the_whole_recipe_raises_gold() -> None:
     world = FiniteWorld(bed.features, {"total": head})
     snapshots = Snapshots(LinearPolicy(bed.features, base=bed.reference), reference=Frozen())
     starts = [x for x in range(4) for _ in range(16)]
-    run(unpacked_ppo(world, snapshots, Prompts(starts, 64), Table(bed.gold), head, rounds=15, lr=0.05, parts=2))
+    run(unpacked_ppo(world, snapshots, Prompts(starts, 64), TableReward(bed.gold), head, rounds=15, lr=0.05, parts=2))
     with torch.no_grad():
         law = world.log_probabilities(snapshots)
     assert float(exact.expected(law, bed.gold).mean()) > bed.start + 0.3
