@@ -94,6 +94,30 @@ def test_ragged_lists_and_extreme_weights():
     assert brain().loss(whole).value.item() == 1e4
 
 
+def test_a_shorter_list_among_longer_ones_is_the_list_alone():
+    policy, prior, behaviour, reward = (x[:3] for x in random(4))
+    alone = batch(policy, prior, behaviour, reward)
+    rows, value = torch.tensor([[0, 1, 2, -1, -1]]), torch.cat([reward, torch.tensor([7.0, -7.0])])
+    padded = batch(policy, prior, behaviour, value, rows)
+    one, other = brain().loss(alone), brain().loss(padded)
+    assert other.value.item() == pytest.approx(one.value.item(), abs=1e-12)
+    torch.testing.assert_close(slope(brain(), padded), slope(brain(), alone))
+    for name, (total, count) in one.metrics.items():
+        assert (other.metrics[name][0] / other.metrics[name][1]).item() == pytest.approx(
+            (total / count).item(), abs=1e-9
+        )
+
+
+def test_only_the_policy_is_trained():
+    whole = batch(*random(5))
+    whole.steps.logp["reference"].requires_grad_()
+    whole.steps.logp["sampler"].requires_grad_()
+    found = torch.autograd.grad(
+        brain().loss(whole).value, [whole.steps.logp["reference"], whole.steps.logp["sampler"]], allow_unused=True
+    )
+    assert found == (None, None)
+
+
 def test_effective_samples_by_hand():
     mask = torch.tensor([[True, True, True, False], [True, True, False, False], [False] * 4])
     weight = torch.tensor([[0.0, 0.0, 0.0, 99.0], [50.0, -50.0, 0.0, 0.0], [0.0] * 4])
@@ -111,6 +135,10 @@ def test_the_relatives_by_hand():
     assert matching_weights(target, policy, mask, "plain").tolist()[0] == pytest.approx([1.0, 0.25, 0.0], abs=1e-6)
     assert matching_weights(target, policy, mask, "baseline").tolist()[0] == pytest.approx([0.5, -0.25, 0.0], abs=1e-6)
     assert matching_weights(target, policy, mask).tolist()[0] == pytest.approx([0.3, -0.3, 0.0], abs=1e-6)
+    nobody, single = torch.zeros(1, 3, dtype=torch.bool), torch.tensor([[False, True, False]])
+    for form in ("self_normalised", "baseline", "plain"):
+        assert matching_weights(target, policy, nobody, form).tolist() == [[0.0, 0.0, 0.0]]
+    assert matching_weights(target, policy, single, "plain").tolist()[0] == pytest.approx([0.0, 0.5, 0.0], abs=1e-6)
     with pytest.raises(GuerdonError, match="self_normalised"):
         matching_weights(target, policy, mask, "other")
 

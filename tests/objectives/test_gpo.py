@@ -38,8 +38,8 @@ def test_only_the_ends_of_ragged_lists():
 
 
 def test_the_limit_cuts_scores_before_they_are_scaled():
-    two = batch([0.0, 0.0], Lists(torch.tensor([[0, 1]]), torch.tensor([[3.0, -3.0]])))
-    assert gpo(0.5, limit=1.0).loss(two).value.item() == pytest.approx(2 * 2.0**2, abs=1e-6)
+    two = batch([0.5, -0.5], Lists(torch.tensor([[0, 1]]), torch.tensor([[3.0, -3.0]])))
+    assert gpo(0.5, limit=1.0).loss(two).value.item() == pytest.approx(2 * 1.5**2, abs=1e-6)
 
 
 def test_the_minimum_is_the_exponential_update():
@@ -47,3 +47,14 @@ def test_the_minimum_is_the_exponential_update():
     score = torch.tensor([0.4, -0.1, -0.3])
     whole = batch((score / 0.5).tolist(), Lists(torch.tensor([[0, 1, 2]]), score[None]))
     assert gpo(0.5, ends=False).loss(whole).value.item() < 1e-12
+
+
+def test_the_default_is_the_paper_s_beta():
+    two = batch([0.3, -0.1], Lists(torch.tensor([[0, 1]]), torch.tensor([[2e-4, -2e-4]])))
+    assert gpo().loss(two).value.item() == pytest.approx(0.1**2 + 0.1**2, abs=1e-6)
+
+
+def test_an_empty_list_has_no_weight():
+    rows, value = torch.tensor([[-1, -1], [0, 1]]), torch.tensor([[9.0, 9.0], [0.2, -0.2]])
+    both = batch([0.3, -0.1], Lists(rows, value))
+    assert gpo(0.5).loss(both).value.item() == pytest.approx(0.1**2 + 0.3**2, abs=1e-7)

@@ -58,6 +58,19 @@ def test_metrics_by_hand():
     }
 
 
+def test_ties_count_half_and_defaults_are_named():
+    found = srpo().loss(batch(0 * CARD, SIX)).metrics
+    assert {k: (a / b).item() for k, (a, b) in found.items() if k.endswith("accuracy")} == {
+        "generator/accuracy": 0.5,
+        "improver/accuracy": 0.5,
+    }
+    worse = srpo().loss(batch(-CARD, SIX)).metrics["generator/accuracy"]
+    assert worse[0].item() == 0.0
+    # β = 0.05, α = ½: ½(½ − 0.025·1.3)² + ½[(½ − 0.05·0.8)² + (½ − 0.05·0.1)²]
+    expected = 0.5 * (0.5 - 0.0325) ** 2 + 0.5 * ((0.5 - 0.04) ** 2 + (0.5 - 0.005) ** 2)
+    assert srpo().loss(batch(CARD, SIX)).value.item() == pytest.approx(expected, abs=1e-7)
+
+
 def test_lists_of_another_width_are_refused():
     with pytest.raises(GuerdonError, match="six rows w, l"):
         srpo().loss(batch(torch.zeros(4), Lists(torch.arange(4)[None])))
