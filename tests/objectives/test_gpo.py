@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from guerdon.batch import Batch, Lists, Steps
-from guerdon.objectives import gpo
+from guerdon.objectives import gpo, sppo
 
 
 def batch(ratios: list[float], lists: Lists) -> Batch:
@@ -47,6 +47,14 @@ def test_the_minimum_is_the_exponential_update():
     score = torch.tensor([0.4, -0.1, -0.3])
     whole = batch((score / 0.5).tolist(), Lists(torch.tensor([[0, 1, 2]]), score[None]))
     assert gpo(0.5, ends=False).loss(whole).value.item() < 1e-12
+
+
+def test_win_rates_make_it_sppo():
+    """ŝ = P̂ − ½ and β = 1/η: the same residuals, summed over a list where SPPO takes the mean over rows."""
+    rate = torch.tensor([0.8, 0.2])
+    two = batch([0.3, -0.1], Lists(torch.tensor([[0, 1]]), rate[None]))
+    rows = Batch(two.steps, columns={"win_rate": rate})
+    assert gpo(1 / 3).loss(two).value.item() == pytest.approx(2 * sppo(3.0).loss(rows).value.item(), abs=1e-6)
 
 
 def test_the_default_is_the_paper_s_beta():

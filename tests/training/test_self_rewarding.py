@@ -11,6 +11,7 @@ from guerdon.batch import Batch, Pairs, Samples, Seed, Steps
 from guerdon.errors import GuerdonError
 from guerdon.objectives import cream, dpo
 from guerdon.training import (
+    Companion,
     Prompts,
     Rollout,
     consistencies,
@@ -150,6 +151,35 @@ def test_rounds_shift_the_snapshots():
     first, second = snapshots.parameters("previous"), snapshots.parameters("round")
     assert not torch.equal(first["logits"], second["logits"])
     assert not torch.equal(first["logits"], snapshots.parameters("reference")["logits"])
+
+
+def test_a_killed_run_goes_on_with_its_snapshots(tmp_path):
+    armed = [False]
+
+    class Kill(Companion):
+        name = "kill"
+
+        def before_round(self, round):
+            if armed[0] and round.round == 3:
+                raise KeyboardInterrupt
+
+    def fresh():
+        table = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+        snapshots = Snapshots(TabularPolicy(table), **{name: Frozen() for name in ("reference", "round", "previous")})
+        recipe = online("cream", FiniteWorld(), snapshots, Prompts([0, 1, 2, 3], 4), None, rounds=6)
+        return recipe.with_(companions=(*recipe.companions, Kill()))
+
+    whole, parted = fresh(), fresh()
+    run(whole)
+    armed[0] = True
+    with pytest.raises(KeyboardInterrupt):
+        run(parted, tmp_path, save_every=1)
+    armed[0] = False
+    again = fresh()
+    run(again, tmp_path, save_every=1)
+    for name in ("policy", "round", "previous"):
+        one, other = (r.snapshots.parameters(name)["logits"] for r in (whole, again))
+        assert torch.equal(one, other)
 
 
 def test_without_a_reward_the_policy_still_moves_and_keeps_its_law():
