@@ -106,7 +106,11 @@ METHOD = Method(
         ),
         budget="512 prompts for both policies, 100 rounds, 4 values of β",
     ),
-    caveat="The style is one feature that gold does not read; gold stands for safety; no language model is attacked.",
+    caveat=(
+        "The style is one feature that gold does not read; gold stands for safety; no language model is attacked. Both "
+        "kinds of pairs are easy to separate here (AUC 0.92 and 0.96), and the loss falls further on one's own: the "
+        "gain is shown, not that style alone makes the loss collapse."
+    ),
     checks=(
         "tests/audit/test_markers.py::test_a_marker_token_separates_wholly_and_is_named",
         "tests/audit/test_markers.py::test_equal_sides_hold_no_marker_and_do_not_separate",
