@@ -46,7 +46,7 @@ def degree_loss(degrees: int = 3, kind: str = "classify", margin: float = 1.0, h
                 "degrees, or fewer copies."
             )
         pooled = torch.stack([reduce.average(steps.stat(n), steps.mask) for n in names], -1)
-        found = pooled[lists.rows.clamp(min=0)]
+        found = pooled[torch.where(lists.mask, lists.rows, 0)]
         return lists, torch.where(_live(batch, lists)[..., None], found, torch.zeros_like(found))
 
     def classify(batch: Batch, stats: Stats) -> Tensor:
@@ -74,4 +74,4 @@ def degree_loss(degrees: int = 3, kind: str = "classify", margin: float = 1.0, h
 def _live(batch: Batch, lists: Lists) -> Tensor:
     """bool [G,K]: rows that are there and have a step."""
     has_step = batch.read("steps").mask.any(-1)
-    return lists.mask & has_step[lists.rows.clamp(min=0)]
+    return lists.mask & has_step[torch.where(lists.mask, lists.rows, 0)]

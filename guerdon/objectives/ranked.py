@@ -93,6 +93,7 @@ def lambda_weighted(margin: Tensor, z: Tensor, lists: Lists) -> Tensor:
     return (lambdas(z, lists).to(loss) * loss).sum((-1, -2))
 
 
+@torch.no_grad()
 def lambdas(z: Tensor, lists: Lists) -> Tensor:
     """λ_ij = |2^{v_i} − 2^{v_j}|·|1/ln(1 + τ_i) − 1/ln(1 + τ_j)| [G,K,K], τ the place (from 1) by falling z; no
     gradient.
@@ -100,7 +101,7 @@ def lambdas(z: Tensor, lists: Lists) -> Tensor:
     Rows of equal z take their places by value, better first, so that the order in which a list is written plays no
     part, and training can start where policy and reference are equal.
     """
-    z, value = z.detach().double(), lists.values().double()
+    z, value = z.double(), lists.values().double()
     by_value = torch.argsort(torch.where(lists.mask, value, -torch.inf), dim=-1, descending=True, stable=True)
     kept = torch.where(lists.mask, z, -torch.inf).gather(-1, by_value)
     order = by_value.gather(-1, torch.argsort(kept, dim=-1, descending=True, stable=True))
@@ -132,7 +133,7 @@ def step_margins(steps: Steps, embeddings: object, lists: Lists, spans: str = "s
     hot = (number[:, :, None] == torch.arange(most, device=number.device)).to(rho)  # [N,T,S]
     ratio, tokens = torch.einsum("nts,nt->ns", hot, rho), hot.sum(1)
     summed = _stacked(embeddings, most, (tokens > 0).sum(-1)).to(rho) * tokens[:, :, None]
-    at = lists.rows.clamp(min=0)
+    at = torch.where(lists.mask, lists.rows, 0)
     count = (tokens > 0).sum(-1)[at]
     shared = torch.minimum(count[:, :, None], count[:, None, :])[..., None]  # [G,K,K,1]
     k = torch.arange(most, device=number.device)
@@ -140,7 +141,7 @@ def step_margins(steps: Steps, embeddings: object, lists: Lists, spans: str = "s
 
     def compared(ratio: Tensor, summed: Tensor, where: Tensor) -> Tensor:
         direction = normalize(summed, dim=-1)
-        cosine = torch.einsum("gisd,gjsd->gijs", direction[at], direction[at]).detach()
+        cosine = torch.einsum("gisd,gjsd->gijs", direction[at], direction[at])
         gap = ratio[at][:, :, None] - ratio[at][:, None, :]
         return torch.where(where, (1 + cosine) * gap, 0.0).sum(-1)
 

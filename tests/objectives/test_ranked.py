@@ -195,6 +195,15 @@ def test_margins_are_antisymmetric_and_embeddings_are_data():
     assert step_numbers(batch.steps).tolist() == [[0, 1, 1], [0, 1, -1]]
 
 
+def test_the_reference_is_never_trained():
+    batch = tree([[0.1, 0.4], [0.1, -0.2]], [[0, 1], [0, 1]], [[ACROSS, UP], [ACROSS, UP]], [1.0, 0.0])
+    reference = torch.zeros(2, 2, dtype=torch.float64, requires_grad=True)
+    steps = Steps(batch.steps.mask, {**batch.steps.logp, "reference": reference}, spans=batch.steps.spans)
+    for objective in (tpo_tree(), tpo_tree(adaptive=False), lipo(), dpo_ranking()):
+        loss = objective.loss(Batch(steps, lists=batch.lists, columns=batch.columns)).value
+        assert torch.autograd.grad(loss, reference, allow_unused=True) == (None,)
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(GuerdonError, match="'lambda' or 'softmax'"):
         lipo(kind="mse")
