@@ -81,8 +81,8 @@ METHOD = Method(
         budget="3 iterations of 20 updates, 16 prompts with 5 samples; β = 1; 3 learning rates for each arm",
     ),
     caveat=(
-        "A second design. The first searched β too, on seeds 10 to 25: the arms landed on β of 1 and 0.1 and the method "
-        "on +0.05 [0.003, 0.1], of which nothing sure was left where β was equal (+0.02 [-0.01, 0.05] at 1, -0.02 "
+        "A second design. The first searched β too, on seeds 10 to 25: the arms landed on β of 1 and 0.1 and the "
+        "method on +0.05 [0.003, 0.1], of which nothing sure was left where β was equal (+0.02 [-0.01, 0.05] at 1, -0.02 "
         "[-0.06, 0.02] at 0.1). Hence one β and fresh seeds. The paper's β grows tenfold an iteration (the preset's "
         "does). Labels are gold's own; KL is stored. With exact steps the rate of the theorem is a test."
     ),
