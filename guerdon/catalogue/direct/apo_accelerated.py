@@ -82,9 +82,9 @@ METHOD = Method(
     ),
     caveat=(
         "A second design. The first searched β too, on seeds 10 to 25: the arms landed on β of 1 and 0.1 and the "
-        "method on +0.05 [0.003, 0.1], of which nothing sure was left where β was equal (+0.02 [-0.01, 0.05] at 1, -0.02 "
-        "[-0.06, 0.02] at 0.1). Hence one β and fresh seeds. The paper's β grows tenfold an iteration (the preset's "
-        "does). Labels are gold's own; KL is stored. With exact steps the rate of the theorem is a test."
+        "method on +0.05 [0.003, 0.1], of which nothing sure was left where β was equal (+0.02 [-0.01, 0.05] at 1, "
+        "-0.02 [-0.06, 0.02] at 0.1). Hence one β and fresh seeds. The paper's β grows tenfold an iteration (the "
+        "preset's does). Labels are gold's own; KL is stored. With exact steps the rate of the theorem is a test."
     ),
     checks=(
         "tests/training/test_selfplay.py::test_acceleration_follows_theorem_4_1",
