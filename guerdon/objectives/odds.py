@@ -17,14 +17,14 @@ CEILING = -1e-6
 """Log-likelihoods above it count as it (without gradient): at p = 1 the odds are infinite."""
 
 
-def log_odds(z: Tensor, sign: int = 1) -> Tensor:
+def log_odds(z: Tensor, sign: int) -> Tensor:
     """log p − log(1 − p) of log p, elementwise; either form of log(1 − e^z) keeps its digits on its own side of −log 2
     (Mächler 2012). A ``Side``: both signs alike."""
     z = real(z).clamp(max=CEILING)
     return z - torch.where(z < -math.log(2), torch.log1p(-z.exp()), torch.log(-torch.expm1(z)))
 
 
-def absolute(beta: float = 1.0) -> Contrast:
+def absolute(beta: float) -> Contrast:
     """−log σ(β z_w) − log σ(−β z_l): each side against 0, not against the other."""
 
     def contrast(z_w: Tensor, z_l: Tensor, pairs: Pairs) -> Tensor:

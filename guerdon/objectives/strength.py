@@ -26,7 +26,7 @@ def odpo(
 
     def call(batch: Batch, pairs: Pairs, sign: int) -> Tensor:
         reward = beta * ratio(batch, pairs, sign)
-        if sign < 0:
+        if sign == -1:
             return reward
         score = torch.as_tensor(batch.read(f"columns.{column}"), dtype=reward.dtype, device=reward.device)
         gap = (score[pairs.winner] - score[pairs.loser]).clamp(min=least)

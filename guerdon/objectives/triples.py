@@ -33,10 +33,10 @@ def second_against_worst(margin: float = 0.0, smoothing: float = 0.0) -> ListLos
     """−log σ(z_second − z_worst − margin) [G], by the lists' values; the best stands in for the second of two rows."""
 
     def loss(z: Tensor, lists: Lists) -> Tensor:
-        order, count = lists.ranking(), lists.mask.sum(-1, keepdim=True)
-        chosen = order.gather(-1, (count > 2).long())
-        worst = order.gather(-1, (count - 1).clamp(min=0))
-        return bradley_terry(z.gather(-1, chosen)[:, 0], z.gather(-1, worst)[:, 0], margin=margin, smoothing=smoothing)
+        order, count = lists.ranking(), lists.mask.sum(1, keepdim=True)
+        chosen = order.gather(1, (count > 2).long())
+        worst = order.gather(1, (count - 1).clamp(min=0))
+        return bradley_terry(z.gather(1, chosen)[:, 0], z.gather(1, worst)[:, 0], margin=margin, smoothing=smoothing)
 
     return loss
 
@@ -47,14 +47,14 @@ def gold(of: str = "policy") -> Objective:
 
     def best(batch: Batch) -> tuple[Lists, Tensor]:
         lists: Lists = batch.read("lists")
-        return lists, lists.rows.gather(-1, lists.ranking()[:, :1])[:, 0].clamp(min=0)
+        return lists, lists.rows.gather(1, lists.ranking()[:, :1])[:, 0]
 
     def unit(batch: Batch, stats: Stats) -> Tensor:
         return -batch.read("steps").take(best(batch)[1]).logprob(of).reshape(-1)
 
     def weight(batch: Batch) -> Tensor:
         lists, rows = best(batch)
-        own = torch.where(lists.mask.sum(-1) > 1, lists.weights(), 0.0)
+        own = torch.where(lists.mask.sum(1) > 1, lists.weights(), 0.0)
         return (batch.read("steps").mask[rows] * own[:, None]).reshape(-1)
 
     return Objective((Term("gold", (f"steps.logp.{of}", "lists"), unit, weight),))

@@ -27,7 +27,7 @@ def wpo(beta: float = 0.1, most: float = 1.0, smoothing: float = 0.0) -> Objecti
 
     def weight(batch: Batch, pairs: Pairs) -> Tensor:
         steps = batch.read("steps")
-        fit = reduce.average(steps.logprob("policy") - steps.stat("collision"), steps.mask).detach()
+        fit = reduce.average(steps.logprob("policy") - steps.stat("collision"), steps.mask)
         return (fit[pairs.winner] + fit[pairs.loser]).clamp(max=cut).exp()
 
     score, contrast = scaled(beta, log_ratio()), logistic(smoothing=smoothing)

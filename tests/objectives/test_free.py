@@ -1,10 +1,12 @@
 """CPO and AlphaPO by hand (card 144)."""
 
+import inspect
 import math
 
 import pytest
 import torch
 
+from guerdon import objectives
 from guerdon.errors import GuerdonError
 from guerdon.objectives import alphapo, cpo, dpo, simpo, total_logprob
 from tests.objectives.test_losses import T1, pair, value
@@ -47,3 +49,31 @@ def test_no_reference_is_asked_for() -> None:
     for objective in (cpo(), alphapo()):
         assert objective.logps() == ("policy",)
     assert total_logprob().unit == "nats"
+
+
+PUBLISHED = {
+    "cpo": {"beta": 0.1, "weight": 1.0},
+    "alphapo": {"beta": 2.5, "alpha": 0.25, "gamma": 0.25},
+    "orpo": {"beta": 0.1},
+    "asft": {"weight": 1.0, "beta": 1.0},
+    "triple_po": {"beta": 0.01, "weight": 1.0},
+    "triple_po_l": {"beta": 2.0, "gamma": 0.5, "weight": 1.0},
+    "second_against_worst": {"margin": 0.0},
+    "f_dpo": {"beta": 0.1, "divergence": "js", "alpha": 0.5},
+    "chi_po": {"beta": 0.05, "reward_range": math.inf, "highest": 20.0},
+    "beta_dpo": {"beta": 0.1, "alpha": 0.6, "momentum": 0.9, "least": 1e-3},
+    "wpo": {"beta": 0.1, "most": 1.0},
+    "odpo": {"beta": 0.1, "alpha": 1.0, "least": 1e-3},
+    "r_dpo": {"beta": 0.1, "alpha": 0.01},
+    "sampo": {"beta": 0.1},
+    "tdpo": {"beta": 0.1, "alpha": 0.5, "drift": "kl:reference", "detach": True},
+    "tdpo1": {"beta": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_defaults_are_those_that_were_chosen(name: str) -> None:
+    """Smoothing is off everywhere; the rest is the paper's, or what its re-implementations take."""
+    found = {k: p.default for k, p in inspect.signature(getattr(objectives, name)).parameters.items()}
+    assert {k: found[k] for k in PUBLISHED[name]} == PUBLISHED[name]
+    assert found.get("smoothing", 0.0) == 0.0

@@ -61,14 +61,14 @@ def test_beta_breaks_the_identity() -> None:
 def test_log_odds_keep_their_digits_at_both_ends() -> None:
     for z in (-1e-5, -1e-3, -0.5, -math.log(2), -3.0, -50.0, -1e4):
         exact = z - math.log(-math.expm1(z))
-        assert log_odds(torch.tensor(z, dtype=torch.float64)).item() == pytest.approx(exact, rel=1e-12)
-        assert log_odds(torch.tensor(z)).item() == pytest.approx(exact, rel=1e-5, abs=1e-6)
+        assert log_odds(torch.tensor(z, dtype=torch.float64), 1).item() == pytest.approx(exact, rel=1e-12)
+        assert log_odds(torch.tensor(z), 1).item() == pytest.approx(exact, rel=1e-5, abs=1e-6)
 
 
 def test_certainty_is_finite() -> None:
     """At p = 1 the odds are infinite; they are held, value and gradient."""
     z: Tensor = torch.tensor([0.0, CEILING / 2], requires_grad=True)
-    odds = log_odds(z)
+    odds = log_odds(z, 1)
     (slope,) = torch.autograd.grad(odds.sum(), z)
     assert odds.tolist() == pytest.approx([-math.log(-math.expm1(CEILING)) + CEILING] * 2, rel=1e-5)
     assert slope.tolist() == [0.0, 0.0]

@@ -48,6 +48,14 @@ def test_the_chosen_drift_is_a_constant() -> None:
     assert drift_slopes(tdpo(0.1, 0.5), batch()) == pytest.approx([0.0, push], abs=1e-7)
 
 
+def test_drift_is_a_sum_over_steps() -> None:
+    logp = {"policy": torch.full((2, 2), -1.0), "reference": torch.full((2, 2), -1.0)}
+    stats = {"kl:reference": torch.tensor([[0.1, 0.1], [0.3, 0.5]])}
+    mask = torch.ones(2, 2, dtype=torch.bool)
+    here = Batch(Steps(mask, logp, stats), pairs=Pairs(torch.tensor([0]), torch.tensor([1])))
+    assert tdpo(1.0, 1.0).loss(here).value.item() == pytest.approx(softplus(0.6), abs=1e-6)
+
+
 def test_without_alpha_it_is_dpo() -> None:
     assert tdpo(0.1, 0.0).loss(batch()).value.item() == pytest.approx(dpo(0.1).loss(batch()).value.item(), abs=1e-7)
     assert "steps.stats.kl:reference" in tdpo().needs

@@ -77,6 +77,9 @@ def test_gold_steps_weigh_alike_over_lists() -> None:
 def test_lone_rows_and_weightless_lists_count_for_nothing() -> None:
     rows, at, worth = [[-2.0], [-1.0], [-1.0], [-9.0]], [[0, 1, 2], [3, -1, -1]], [[0.0, 2.0, 1.0], [1.0, 0.0, 0.0]]
     assert slopes(triple_po(), lists(rows, at, worth))[3] == 0.0
+    none = lists(rows[:3], [[0, 1, 2], [-1, -1, -1]], [[0.0, 2.0, 1.0], [0.0, 0.0, 0.0]])
+    alone = lists(rows[:3], [[0, 1, 2]], [[0.0, 2.0, 1.0]])
+    assert value(triple_po(), none) == pytest.approx(value(triple_po(), alone), abs=1e-7)
     off = lists(rows, at, worth, weight=torch.tensor([0.0, 1.0]))
     assert value(triple_po(), off) == 0.0
     with pytest.raises(GuerdonError, match="carry no values"):

@@ -51,6 +51,15 @@ def test_weights_are_constants() -> None:
     assert none is None
 
 
+def test_the_weight_is_a_mean_over_steps() -> None:
+    """Two steps of e^−0.1 and e^−0.5 on each side: the pair counts e^−0.6, not e^−1.2."""
+    logp = {"policy": torch.full((2, 2), -1.0), "reference": torch.full((2, 2), -1.0)}
+    stats = {"collision": torch.tensor([[-0.9, -0.5], [-0.9, -0.5]])}
+    mask = torch.ones(2, 2, dtype=torch.bool)
+    here = Batch(Steps(mask, logp, stats), pairs=Pairs(torch.tensor([0]), torch.tensor([1])))
+    assert wpo().loss(here).value.item() == pytest.approx(math.exp(-0.6) * math.log(2), abs=1e-6)
+
+
 def test_off_policy_pairs_count_less() -> None:
     near, far = batch((-1.2, -1.5)), batch((-1.2, -1.5), policy=(-6.0, -7.0))
     ratio = [wpo(0.1).loss(b).value.item() / dpo(0.1).loss(b).value.item() for b in (near, far)]

@@ -69,7 +69,7 @@ METHOD = Method(
         "so the chosen one is always raised and the rejected one is let go of once it is unlikely."
     ),
     composition=(
-        "expectation(-1.0, 'winner', 'average') + weight * pairwise(mean_logprob(), absolute(), side=log_odds)"
+        "expectation(-1.0, 'winner', 'average') + weight * pairwise(mean_logprob(), absolute(1.0), side=log_odds)"
     ),
     experiment=Experiment(
         slug="asft",
