@@ -57,7 +57,7 @@ def sampo(beta: float = 0.1, seed: Seed = Seed(0), smoothing: float = 0.0, by: s
 def first_drawn(mask: Tensor, count: Tensor, number: Tensor, seed: Seed) -> Tensor:
     """bool [P,T]: ``count`` [P] of each row's live steps, drawn without replacement by row ``number`` [P] and place."""
     keys = mix(torch.full_like(number, seed.integer()), number)[:, None]
-    place = mask.long().cumsum(-1)
+    place = mask.long().cumsum(1)
     lot = torch.where(mask, uniform(keys.expand_as(place), place), torch.inf)
-    rank = torch.argsort(torch.argsort(lot, dim=-1, stable=True), dim=-1, stable=True)
+    rank = torch.argsort(torch.argsort(lot, dim=1, stable=True), dim=1, stable=True)
     return mask & (rank < count[:, None])

@@ -54,6 +54,15 @@ def test_sampo_compares_equally_many_steps() -> None:
     assert not bool((used & ~batch.steps.mask).any())
 
 
+def test_sampo_by_hand() -> None:
+    """One step of ρ = ½ against one of three of −½, whichever it is: h = 1. The reference is never trained."""
+    mask = torch.tensor([[True, False, False], [True, True, True]])
+    logp = {"policy": torch.tensor([[-1.0] * 3, [-2.0] * 3]), "reference": torch.full((2, 3), -1.5).requires_grad_()}
+    batch = Batch(Steps(mask, logp), pairs=Pairs(torch.tensor([0]), torch.tensor([1])), columns={ROW: [0, 1]})
+    loss = sampo(0.1).loss(batch).value
+    assert loss.item() == pytest.approx(0.644397, abs=1e-6) and not loss.requires_grad
+
+
 def test_sampo_of_equal_lengths_is_dpo() -> None:
     batch = replace(pair([-1.0, -2.0], [-1.5, -1.5], lengths=(3, 3)), columns={ROW: [4, 9]})
     assert value(sampo(0.1), batch) == pytest.approx(value(dpo(0.1), batch), abs=1e-7)
