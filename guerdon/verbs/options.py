@@ -12,9 +12,6 @@ from guerdon.verbs.schema import assignments, build, merged, opt, plain, read_co
 
 __all__ = ["assignments", "build", "merged", "plain", "read_config"]
 
-OFFLINE = ("dpo", "ipo", "ipo-mean", "simpo")
-ONLINE = ("rloo", "grpo", "remax")
-METHODS = (*OFFLINE, *ONLINE)
 SHAPINGS = ("none", "par")
 COMBINATIONS = ("mean", "minimum", "mean_minus_std")
 KINDS = ("auto", "scalar", "embedding")
@@ -132,7 +129,7 @@ class AlignOptions(ReadOptions, MachineOptions):
     """``align``."""
 
     model: str | None = opt(None, "The policy: a folder or hub id.", "--model", "-m")
-    method: str | None = opt(None, f"{', '.join(METHODS)}.")
+    method: str | None = opt(None, "dpo, simpo, kto, grpo … by name: `guerdon methods` lists all.")
     reward: str | None = opt(None, "What train-reward wrote; the methods that sample need it.", "--reward", "-r")
     guide: str | None = opt(None, "A policy that was aligned before, for the methods that read one (tgdpo).")
     beta: float | None = opt(None, "The method's β; none takes its own.", above=0)
