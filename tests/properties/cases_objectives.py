@@ -54,9 +54,7 @@ def example(old_apart: float = 0.8) -> Batch:
         returns={"total": real(ROWS, STEPS, seed=12), "other": real(ROWS, STEPS, seed=15)},
         heads={"reward": real(ROWS, seed=13), "other": real(ROWS, seed=16)},
         columns={"score": real(ROWS, seed=19), "win_rate": unit(ROWS, seed=20)},
-        lists=Lists(
-            torch.tensor([[0, 1, 2, 3], [4, 5, -1, -1], [9, 8, 6, 7]]), real(3, 4, seed=21), unit(3, seed=22)
-        ),
+        lists=Lists(torch.tensor([[0, 1, 2, 3], [4, 5, -1, -1], [9, 8, 6, 7]]), real(3, 4, seed=21), unit(3, seed=22)),
     )
 
 

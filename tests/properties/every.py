@@ -12,14 +12,15 @@ from typing import Any
 from guerdon.checks import PROPERTIES, Case, run_all
 from tests.properties import (
     cases_advantages,
-    cases_direct_general,
-    cases_direct_data,
-    cases_direct_tokens,
     cases_direct_analyses,
-    cases_direct_free,
-    cases_direct_links,
-    cases_direct_selfplay,
+    cases_direct_data,
     cases_direct_displacement,
+    cases_direct_free,
+    cases_direct_general,
+    cases_direct_links,
+    cases_direct_lists,
+    cases_direct_selfplay,
+    cases_direct_tokens,
     cases_numerics,
     cases_objectives,
     cases_preferences,
@@ -55,6 +56,7 @@ CASES: tuple[Case, ...] = tuple(
             *cases_direct_analyses.CASES,
             *cases_direct_free.CASES,
             *cases_direct_links.CASES,
+            *cases_direct_lists.CASES,
             *cases_direct_general.CASES,
         ]
     )
