@@ -176,12 +176,20 @@ def token_logprobs(
     head2 = None
     if rows2 is not None and second is not None:
         head2 = (rows2.detach(), second[1].detach(), None if second[2] is None else second[2].detach())
-    plan = Plan(names, float(temperature), softcap, logit_scale, chunk_tokens, chunk_vocab, products)
-    few = own and len(rows) * vocab <= (_CPU_KEPT if on_cpu else _DEVICE_BLOCK)
-    if names == ("logp",) and softcap is None and few and torch.is_grad_enabled():
-        outputs = KeptLogprobs.apply(rows, weight, bias, flat_labels, plan)
-    else:
-        outputs = _TokenLogprobs.apply(rows, weight, bias, flat_labels, head2, plan)
+    few = own and softcap is None and len(rows) * vocab <= (_CPU_KEPT if on_cpu else _DEVICE_BLOCK)
+    # By the same way whatever else is wanted, so that logp is the same to the bit.
+    apart = tuple(name for name in names if few and name == "logp")
+    rest = tuple(name for name in names if name not in apart)
+
+    def plan(want: tuple[Want, ...]) -> Plan:
+        return Plan(want, float(temperature), softcap, logit_scale, chunk_tokens, chunk_vocab, products)
+
+    found: dict[str, Tensor] = {}
+    if apart:
+        (found["logp"],) = KeptLogprobs.apply(rows, weight, bias, flat_labels, plan(apart), torch.is_grad_enabled())
+    if rest:
+        found |= zip(rest, _TokenLogprobs.apply(rows, weight, bias, flat_labels, head2, plan(rest)), strict=True)
+    outputs = tuple(found[name] for name in names)
     if kept is not None:
         outputs = tuple(o.new_zeros(math.prod(shape)).index_put((kept,), o) for o in outputs)
     return {name: out.reshape(shape) for name, out in zip(names, outputs, strict=True)}

@@ -14,7 +14,10 @@ from guerdon.logprobs.blocks import Plan, block_logits, chunks
 
 
 class KeptLogprobs(torch.autograd.Function):
-    """(hidden [n,D], weight [V,D], bias [V] or None, labels int64 [n], plan without softcap) -> log p(label) [n].
+    """(hidden [n,D], weight [V,D], bias [V] or None, labels int64 [n], plan without softcap, keep) -> log p(label) [n].
+
+    keep: whether there will be a backward pass. The values are the same to the bit, so that a policy and its own copy,
+    read without gradient, agree exactly.
 
     With z the logits, m = max z and e = exp(z − m), the gradient of log p(y) is −(e − 1[y] Σe)/Σe. The bracket is kept,
     [n,V] in ``plan.products`` (its entry at y as minus the sum of the others, which rounds where 1 − p would cancel),
@@ -23,16 +26,17 @@ class KeptLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, plan: Plan
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, plan: Plan, keep: bool
     ) -> tuple[Tensor]:
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         store, vocab = plan.products or wide, weight.shape[0]
         with torch.autocast(hidden.device.type, enabled=False):
             rows = hidden.to(wide)
-            kept = rows.new_empty(_even(len(rows), store, wide), vocab, dtype=store)
+            kept = rows.new_empty(_even(len(rows), store, wide) if keep else 0, vocab, dtype=store)
             kept[len(rows) :] = 0
             at_once = max(1, plan.chunk_tokens * plan.chunk_vocab // vocab)
-            scratch = None if store == wide else rows.new_empty(min(at_once, len(rows)), vocab)
+            direct = keep and store == wide
+            scratch = None if direct else rows.new_empty(min(at_once, len(rows)), vocab)
             masses, logps = [rows.new_zeros(0, 1)], [rows.new_zeros(0)]
             for tokens in chunks(len(rows), at_once):
                 x, label = rows[tokens], labels[tokens, None]
@@ -44,7 +48,7 @@ class KeptLogprobs(torch.autograd.Function):
                 z.exp_().scatter_(1, label, 0.0)
                 others = z.sum(1, keepdim=True)
                 z.scatter_(1, label, -others)
-                if scratch is not None:
+                if keep and scratch is not None:
                     kept[tokens] = z
                 masses.append(others + at.exp())
                 logps.append((at - masses[-1].log()).squeeze(1))
@@ -69,6 +73,7 @@ class KeptLogprobs(torch.autograd.Function):
                 ((kept @ weight.to(narrow))[:n] * factor).to(hidden_type) if to_hidden else None,
                 (kept.T @ scaled).to(weight_type) if to_weight else None,
                 (factors.T @ kept).squeeze(0).to(bias_type) if to_bias else None,
+                None,
                 None,
                 None,
             )

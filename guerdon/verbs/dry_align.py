@@ -166,6 +166,7 @@ def counted(job: Job) -> Count:
         rounds = recipe.rounds
     else:
         rounds = _offline(job, recipe, total)
+    total.add(_rankings(job))
     measured, shown = _measured(job), len(Starts.of(shown_records(job)[: o.samples], job.tokenizer, None))
     times = 2 + (sum(k % o.eval_every == 0 or k == rounds for k in range(1, rounds + 1)) if o.eval_every else 0)
     total.add(measured, times)
@@ -215,6 +216,12 @@ def _offline(job: Job, recipe: Recipe, total: Count) -> int:
         seen |= drawn
     total.updates += rounds * recipe.build.updates
     return rounds
+
+
+def _rankings(job: Job) -> Count:
+    """What the report says of the pairs' rankings, once at the end: policy and start on every response."""
+    pairs = [r for r in shown_records(job)[: measure.PROMPTS] if r.comparisons]
+    return Count() if job.preset.online else Count(read=2 * sum(len(r.responses) for r in pairs))
 
 
 def _measured(job: Job) -> Count:

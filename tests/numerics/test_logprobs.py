@@ -386,3 +386,14 @@ def test_a_confident_token_keeps_its_small_gradient(products) -> None:
     token_logprobs(hidden, weight, torch.tensor([0]), products=products)["logp"].backward()
     others = 2 / (math.exp(11.0) + 2)
     assert weight.grad[0].item() == pytest.approx(others, rel=1e-2 if products else 1e-5)
+
+
+@pytest.mark.parametrize("products", [None, torch.bfloat16])
+def test_a_policy_and_its_copy_agree_to_the_bit(products) -> None:
+    """The first ratio of an update is exactly 1: one side is read with gradient, the other without."""
+    p = problem(6, 600, 16, 4100)
+    live = token_logprobs(p["hidden"], p["weight"], p["labels"], bias=p["bias"], products=products)["logp"]
+    with torch.no_grad():
+        still = token_logprobs(p["hidden"], p["weight"], p["labels"], bias=p["bias"])["logp"]
+        more = token_logprobs(p["hidden"], p["weight"], p["labels"], bias=p["bias"], want=("entropy", "logp"))["logp"]
+    assert torch.equal(live, still) and torch.equal(live, more)

@@ -9,7 +9,6 @@ import torch
 
 from guerdon.batch import Batch, Lists, Steps
 from guerdon.objectives import listwise, log_ratio, logistic, pairwise, plackett_luce, scaled
-
 from tests.shapes.toys import one_pair
 
 BETA = 0.5
