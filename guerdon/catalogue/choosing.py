@@ -18,7 +18,8 @@ Made by `python -m guerdon.catalogue` from the table of methods, the catalogue's
 method runs by `guerdon align PREFS --method NAME`; its hyperparameters are set by `--set hyper.NAME=…`, and
 `guerdon methods NAME` lists them.
 
-Begin with `dpo`. Then ask what is wrong with your data or your run:
+Begin with `dpo`. Then ask what is wrong with your data or your run. These were published against it; whether our own
+runs saw the effect stands in the last column below:
 
 {advice}
 

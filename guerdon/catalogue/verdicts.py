@@ -8,7 +8,7 @@ from guerdon.catalogue.method import Method, entries
 from guerdon.lab.protocol import run_experiment, verdict
 from guerdon.lab.results import Result, load
 from guerdon.lab.stats import Verdict, expected_by_chance
-from guerdon.training.methods import Preset
+from guerdon.training.methods import Preset, presets
 
 RESULTS = Path(__file__).parent / "results"
 """Stored results; they travel with the package, so that an installed guerdon shows its verdicts."""
@@ -70,7 +70,7 @@ def describe(method: Method, folder: Path = RESULTS) -> dict[str, Any]:
             "smallest_effect": claim.smallest_effect,
         },
         "caveat": method.caveat,
-        "checks": list(method.checks),
+        "checks": list(method.checks or (c for p in presets() if p.card == method.card for c in p.checks)),
         "verdict": "none" if found is None else found.status,
         "sentence": "no result is stored" if found is None else found.sentence,
     }

@@ -107,7 +107,8 @@ METHOD = Method(
     ),
     caveat=(
         "Scores are gold with the noise of a judge of one unit. Refreshing the reference lets a policy go further from "
-        "the start, which is why KL is measured to the start for both arms. One learning rate, constant over stages."
+        "the start, which is why KL is measured to the start for both arms. One learning rate, constant over stages. "
+        "The grid of β was widened after a pilot on tuning seeds."
     ),
     checks=(
         "tests/data/test_curriculum.py::test_four_ranks_give_three_stages",

@@ -109,7 +109,7 @@ METHOD = Method(
         ),
         budget="512 pairs, 6 to 60 full-batch updates a point; 4 values of β searched for each arm",
     ),
-    caveat="Scores are gold itself, rounded, which DPO does not read; labels are drawn by Bradley-Terry.",
+    caveat="Scores are gold, rounded; DPO does not read them. The grid of β was widened after a pilot on tuning seeds.",
     checks=(
         "tests/data/test_conditioned.py::test_doubles_and_swaps",
         "tests/data/test_conditioned.py::test_contradictions_are_dropped",

@@ -91,8 +91,8 @@ METHOD = Method(
         ),
     ),
     caveat=(
-        "The reward model is linear while gold saturates, so pairs nearer to the optimum are also pairs that it judges "
-        "worse. The temperature does nothing in the other arm, which accepts all."
+        "The reward model is linear while gold saturates. The temperature does nothing in the other arm, which accepts "
+        "all. The sweep over training length and the KL limit were settled after pilots on tuning seeds; δ was not."
     ),
     checks=(
         "tests/data/test_rejection.py::test_acceptance_of_the_card",
