@@ -35,13 +35,11 @@ def save_tokenizer(folder: Path, chat: bool = False) -> int:
     return len(tokenizer)
 
 
-@pytest.fixture(scope="session")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama with a chat template and a context of 96 tokens."""
+def save_llama(folder: Path, context: int) -> Path:
+    """A Llama of one layer with random weights and a chat template."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder = tmp_path_factory.mktemp("llama")
     size = save_tokenizer(folder, chat=True)
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -50,12 +48,18 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
         intermediate_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
-        max_position_embeddings=96,
+        max_position_embeddings=context,
         bos_token_id=0,
         eos_token_id=1,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama with a chat template and a context of 96 tokens."""
+    return save_llama(tmp_path_factory.mktemp("llama"), 96)
 
 
 @pytest.fixture(scope="session")

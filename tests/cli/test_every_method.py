@@ -14,7 +14,7 @@ import guerdon
 from guerdon.batch import Message, Preference
 from guerdon.rewards import reward
 from guerdon.training import methods
-from tests.cli.conftest import save_tokenizer
+from tests.cli.conftest import save_llama
 
 pytestmark = pytest.mark.data
 
@@ -32,24 +32,7 @@ def short(responses: Sequence[str]) -> list[float]:
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of one layer, with room for a rewriting."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("policy")
-    size = save_tokenizer(folder, chat=True)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=size,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=512,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    return save_llama(tmp_path_factory.mktemp("policy"), 512)
 
 
 @pytest.fixture(scope="module")
