@@ -311,7 +311,7 @@ def test_a_reward_that_ends_its_thread_does_not_end_the_server():
 
 def test_too_much_waits_scoring_takes_too_long_and_health_says_so():
     slow = Slow()
-    app = server(slow, limits=Limits(rows=2, queued_rows=2, score_s=0.3))
+    app = server(slow, limits=Limits(rows=2, queued_rows=2, score_s=1.0))
 
     async def play():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as c:
@@ -332,6 +332,8 @@ def test_too_much_waits_scoring_takes_too_long_and_health_says_so():
             stuck = await c.get("/health")
             assert stuck.status_code == 503 and stuck.json()["ready"] is False
             slow.gate.set()
+            while not (await c.get("/health")).json()["ready"]:  # the stuck call ends when its thread gets its turn
+                await asyncio.sleep(0.005)
             again = await ask("four")
             assert again.json()["values"] == [4.0]
             assert slow.sizes == [1, 1]  # what nobody waits for any more is not scored
