@@ -81,12 +81,13 @@ def page(result: Mapping[str, Any]) -> Section:
     head = ("arm", "pairs a second", "seconds", "peak MB", "held-out loss")
     keys = ("pairs_a_second", "seconds", "memory_mb", "held_out_loss")
     names = {"trl": "TRL", "ours": "guerdon"}
+    orders = len(free["ours"].get("runs", [free["ours"]]))
     text = f"""
 A Llama of 5.3 M parameters (4 layers, width 256, 8,192 tokens, tied embeddings) on pairs of hh_rlhf (harmless), rows of
 at most 512 tokens, {BATCH} pairs an update, AdamW. Time runs from texts to the last update: tokenising, the
 reference's log-probs and the updates; memory is the peak above what was held after import and model load.
 
-**Free order**, {FREE_PAIRS} pairs, means over {len(SEEDS)} orders, each arm at the fastest of its settings below.
+**Free order**, {FREE_PAIRS} pairs, means over {orders} orders, each arm at the fastest of its settings below.
 guerdon draws batches at random and packs them; TRL may group pairs of similar length.
 
 {table(head, [[names[a], *(free[a][k] for k in keys)] for a in ("trl", "ours")])}

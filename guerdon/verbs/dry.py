@@ -261,6 +261,8 @@ def trained_weights(lora: LoraOptions, model: Any, weights: int) -> int:
 def memory_of(
     shape: Shape, trained: int, copies: int, rows: int, length: int, dtype: torch.dtype, head: bool = True
 ) -> dict[str, int]:
+    """Bytes by what holds them, for a forward and backward pass of ``rows`` rows of ``length`` tokens; copies: weights
+    of snapshots beside the model; head: whether rows meet the vocabulary. What is 0 is left out."""
     size = dtype.itemsize
     found = {
         "weights": shape.weights * size,
@@ -274,5 +276,6 @@ def memory_of(
 
 
 def seconds_of(rate: Rate | None, device: str, dtype: torch.dtype, work: float, calls: float, shape: Shape) -> float:
+    """Seconds of ``work`` floating-point operations in ``calls`` passes, at ``rate`` or at this machine's own."""
     measured = rate or Rate.measured(device, dtype)
     return measured.seconds(work, calls, shape.layers)

@@ -25,7 +25,7 @@ PAIRS, FLIPS, BETA = 512, 0.25, 0.3
 UPDATES = (8, 20, 40)  # in all; half of them are DPO's where there are two stages
 
 
-def table(records: list[Preference]) -> lab.Comparisons:
+def _table(records: list[Preference]) -> lab.Comparisons:
     rows = [[int(t) for t in (r.prompt_text, r.response_text(0), r.response_text(1))] for r in records]
     prompt, winner, loser = torch.tensor(rows).unbind(-1)
     return lab.Comparisons(prompt, winner, loser, torch.zeros(len(rows), dtype=torch.bool))
@@ -42,7 +42,7 @@ def split(bed: lab.Finite, compared: lab.Comparisons, seed: int) -> tuple[list[P
     ]
 
     def fit(some: Any) -> Gap:
-        fitted = lab.fit_reward(bed, table(some))
+        fitted = lab.fit_reward(bed, _table(some))
         return lambda r: float(
             fitted[int(r.prompt_text), int(r.response_text(0))] - fitted[int(r.prompt_text), int(r.response_text(1))]
         )
@@ -70,7 +70,7 @@ def run_one(arm: str, config: Mapping[str, Any], seed: int, smoke: bool) -> Mapp
         stages = mixed_po(
             world,
             snapshots,
-            lab.offline(bed, table(easy), dpo()).source if own else None,
+            lab.offline(bed, _table(easy), dpo()).source if own else None,
             Prompts(prompts, len(prompts)),
             learned,
             rounds=few or updates - own,

@@ -10,9 +10,9 @@ import pkgutil
 from functools import lru_cache
 
 from guerdon.errors import GuerdonError
-from guerdon.training.methods.preset import READS, Preset, frozen, only_policy
+from guerdon.training.methods.preset import READS, Preset, frozen, iterated, only_policy
 
-__all__ = ["READS", "Preset", "find", "frozen", "names", "only_policy", "presets"]
+__all__ = ["READS", "Preset", "find", "frozen", "iterated", "names", "only_policy", "presets"]
 
 
 @lru_cache(maxsize=1)

@@ -8,11 +8,11 @@ from guerdon.data.degrees import with_degrees
 from guerdon.data.rejection import rejected
 from guerdon.objectives import Objective, dpo, dpo_ranking, lipo, modpo, rso, spo_degree, tpo_tree
 from guerdon.training.graded import graded_lists
-from guerdon.training.methods.preset import Preset
+from guerdon.training.methods.preset import Preset, iterated
 from guerdon.training.mixed import easy_pairs
 from guerdon.training.rejection import rejected_pairs
 from guerdon.training.steps import lexical_steps
-from guerdon.worlds.snapshots import CopyEvery, Rule
+from guerdon.worlds.snapshots import Rule
 
 
 def lipo_of_scores(beta: float = 0.05, kind: str = "lambda", rescale: bool = True) -> Objective:
@@ -42,7 +42,7 @@ def degree_heads(degrees: int = 3, kind: str = "classify") -> tuple[str, ...]:
 
 def refreshed(stages: int = 3, updates: int = 1) -> Mapping[str, Rule]:
     """The reference becomes the policy whenever a stage of the curriculum ends, ``stages`` of equal length."""
-    return {"reference": CopyEvery(max(1, -(-updates // stages)))}
+    return iterated(stages, updates)
 
 
 PRESETS = (

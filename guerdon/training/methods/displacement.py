@@ -1,13 +1,11 @@
 """Methods against likelihood displacement and over-optimisation, and those that explore: a term or a factor on DPO."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from guerdon.objectives import Objective, dpo_shift, flex_dpo, rpo, selm, sft_dpo, vpo, xpo
 from guerdon.training.builds import best_worst
-from guerdon.training.methods.preset import Preset
+from guerdon.training.methods.preset import Preset, iterated
 from guerdon.training.recipe import Build
-from guerdon.worlds.snapshots import CopyEvery, Rule
 
 
 def pessimistic(beta: float = 0.1, alpha: float = 0.1) -> Objective:
@@ -45,11 +43,6 @@ def shifted_linearly(
 ) -> Callable[[int], Objective]:
     """DPO-Shift whose f goes evenly from ``first`` to ``last`` over the run: increasing or decreasing."""
     return lambda step: dpo_shift(beta, first + (last - first) * min(1.0, step / max(1, updates)))
-
-
-def iterative(iterations: int = 3, updates: int = 1) -> Mapping[str, Rule]:
-    """The reference is the policy as it was when the iteration began; a run has ``iterations`` of equal length."""
-    return {"reference": CopyEvery(max(1, math.ceil(updates / iterations)))}
 
 
 def among_all() -> Build:
@@ -107,7 +100,7 @@ PRESETS = (
         "Zhang et al. 2024, arXiv 2405.19332",
         self_exploring,
         "prompts",
-        rules=iterative,
+        rules=iterated,
         build=among_all,
         also={"per_start": 2, "beside": {"reference": 1}},
         needs=("reward",),

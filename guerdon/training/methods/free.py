@@ -1,7 +1,6 @@
 """Methods without a reference, under other divergences, with weights, margins and lengths, and with a reference that
 moves."""
 
-import math
 from collections.abc import Callable, Mapping
 
 from guerdon.batch import Seed
@@ -26,7 +25,7 @@ from guerdon.objectives import (
 )
 from guerdon.objectives.dynamic import GAP
 from guerdon.training.companions import Companion
-from guerdon.training.methods.preset import Preset, only_policy
+from guerdon.training.methods.preset import Preset, iterated, only_policy
 from guerdon.training.running import RunningMean
 from guerdon.worlds.snapshots import EMA, CopyEvery, Rule
 
@@ -48,7 +47,7 @@ def replaced(every: int = 512) -> Mapping[str, Rule]:
 
 def staged(stages: int = 2, updates: int = 1) -> Mapping[str, Rule]:
     """The reference is what the previous of ``stages`` equal parts of the run ended with (sDPO)."""
-    return {"reference": CopyEvery(max(1, math.ceil(updates / stages)))}
+    return iterated(stages, updates)
 
 
 def mean_gap(momentum: float = 0.9) -> tuple[Companion, ...]:

@@ -4,21 +4,16 @@ from collections.abc import Mapping
 
 from guerdon.objectives import Objective, brain, cream, gpo, srpo
 from guerdon.training.companions import Companion
-from guerdon.training.methods.preset import Preset
+from guerdon.training.methods.preset import Preset, iterated
 from guerdon.training.prompt_lists import prompt_lists
 from guerdon.training.recipe import Build
 from guerdon.training.self_rewarding import PREVIOUS, ROUND, START, SelfRewardingRounds, self_labelled, unlabelled
-from guerdon.worlds.snapshots import CopyEvery, Frozen, Rule
+from guerdon.worlds.snapshots import Frozen, Rule
 
 
 def general_policy(beta: float = 1e-3, ends: bool = True, limit: float | None = None) -> Objective:
     """GPO against the policy that the lists were drawn from."""
     return gpo(beta, ends, limit)
-
-
-def each_iteration(updates: int = 1, iterations: int = 3) -> Mapping[str, Rule]:
-    """The reference becomes the policy at the start of every iteration, ``iterations`` in the run."""
-    return {"reference": CopyEvery(max(1, -(-updates // iterations)))}
 
 
 def rewriting(beta: float = 0.05, alpha: float = 0.5) -> Objective:
@@ -79,7 +74,7 @@ PRESETS = (
         "Zhang et al. 2024, arXiv 2410.02197",
         general_policy,
         "prompts",
-        rules=each_iteration,
+        rules=iterated,
         build=several_lists,
         also={"per_start": 5},
         needs=("reward",),

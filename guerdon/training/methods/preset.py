@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,7 +16,7 @@ from guerdon.training.builds import whole
 from guerdon.training.companions import Companion
 from guerdon.training.recipe import Build, Estimator, Recipe, plain
 from guerdon.worlds.interface import Sampling, World
-from guerdon.worlds.snapshots import LIVE, Actors, Frozen, Rule
+from guerdon.worlds.snapshots import LIVE, Actors, CopyEvery, Frozen, Rule
 
 READS = ("pairs", "scored", "lists", "unpaired", "rewritten", "prompts")
 """What a method learns from. pairs: comparisons. scored: comparisons whose records have scores; the rows' column
@@ -27,6 +28,16 @@ request to improve the other (``Batch.lists`` of six roles). prompts: nothing re
 def frozen() -> Mapping[str, Rule]:
     """The start policy as 'reference'."""
     return {"reference": Frozen()}
+
+
+def stretch(parts: int, updates: int) -> int:
+    """Updates of one of ``parts`` equal stretches of a run, at least 1."""
+    return max(1, math.ceil(updates / max(1, parts)))
+
+
+def iterated(iterations: int = 3, updates: int = 1) -> Mapping[str, Rule]:
+    """The policy at the start of the iteration as 'reference'; a run has ``iterations`` of equal length."""
+    return {"reference": CopyEvery(stretch(iterations, updates))}
 
 
 def only_policy() -> Mapping[str, Rule]:

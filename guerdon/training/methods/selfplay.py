@@ -3,27 +3,15 @@
 P(y ≻ y′) is σ of the reward's difference; ``training.Judge`` takes another judge in a recipe of one's own.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from guerdon.objectives import Objective, dno, dpo, reinforce, sft, sppo, sppo_hard
 from guerdon.training.builds import best_worst
 from guerdon.training.companions import Companion
 from guerdon.training.duels import by_score
-from guerdon.training.methods.preset import Preset
+from guerdon.training.methods.preset import Preset, iterated, stretch
 from guerdon.training.recipe import Build, Estimator
 from guerdon.training.selfplay import Acceleration, against_peers, all_pairs, best_worst_duels, margin_pairs
-from guerdon.worlds.snapshots import CopyEvery, Rule
-
-
-def length(iterations: int, updates: int) -> int:
-    """Updates of one of ``iterations`` equal iterations, at least 1."""
-    return max(1, math.ceil(updates / max(1, iterations)))
-
-
-def iterated(iterations: int = 3, updates: int = 1) -> Mapping[str, Rule]:
-    """The policy at the start of the iteration as 'reference'."""
-    return {"reference": CopyEvery(length(iterations, updates))}
 
 
 def sppo_soft(eta: float = 1000.0) -> Objective:
@@ -75,13 +63,13 @@ def growing_dpo(
     beta: float = 0.01, growth: float = 10.0, iterations: int = 3, updates: int = 1
 ) -> Callable[[int], Objective]:
     """DPO whose β is ``growth`` times as large in every next iteration (APO's 0.01, 0.1, 1)."""
-    every = length(iterations, updates)
+    every = stretch(iterations, updates)
     return lambda step: dpo(beta * growth ** min(step // every, iterations - 1))
 
 
 def accelerated(alpha: float = 0.3, iterations: int = 3, updates: int = 1) -> tuple[Companion, ...]:
     """APO's extrapolation between iterations."""
-    return (Acceleration(alpha, length(iterations, updates)),)
+    return (Acceleration(alpha, stretch(iterations, updates)),)
 
 
 TESTS = "tests/training/test_selfplay.py::"
