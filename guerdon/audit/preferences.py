@@ -1,7 +1,7 @@
 """Is preference data fit to learn from: every audit of this room over one set of records."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +19,7 @@ from guerdon.audit.length import LengthBaseline, LengthBias, length_baseline, le
 from guerdon.audit.near_duplicates import NearDuplicates, near_duplicates
 from guerdon.audit.pairs import decided_pairs
 from guerdon.audit.position import Position, position_bias
+from guerdon.audit.ranking_report import Rankings
 from guerdon.audit.separability import Separability, separability
 from guerdon.batch import Preference, Seed
 from guerdon.data import prompt_key, split_preferences, with_comparisons
@@ -56,6 +57,7 @@ class PreferenceAudit:
     accuracy of length alone. shown_first: share of decided comparisons whose winner was shown first. desirable: share
     of true labels. The other parts are described where they are made. examples: field -> sources ('file:line') of the
     first few records behind a count. sampled: part -> how many records or pairs it looked at, where not at all of them.
+    rankings: how a policy ranks the pairs, where whoever audits has one.
     """
 
     records: int
@@ -86,6 +88,7 @@ class PreferenceAudit:
     reasons: dict[str, str]
     examples: dict[str, tuple[str, ...]]
     sampled: dict[str, int]
+    rankings: Rankings | None = None
 
     def __str__(self) -> str:
         length = "" if self.baseline is None else f"; length alone predicts {self.baseline.accuracy} of them"
@@ -101,7 +104,8 @@ class PreferenceAudit:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists and numbers, ready for JSON, with the headline first."""
-        return {"headline": list(self.headline()), **asdict(self)}
+        plain = asdict(replace(self, rankings=None))
+        return {"headline": list(self.headline()), **plain, "rankings": self.rankings and self.rankings.to_dict()}
 
 
 def audit_preferences(
@@ -170,7 +174,10 @@ def audit_preferences(
         repeated_prompts=len(records) - len(keys),
         ties=sum(c.p == 0.5 for c in everything),
         soft=sum(c.p not in (0.0, 0.5, 1.0) for c in everything),
-        **{name: len(sources) for name, sources in judged.sources.items()},
+        empty=len(judged.sources["empty"]),
+        identical=len(judged.sources["identical"]),
+        duplicates=len(judged.sources["duplicates"]),
+        contradictions=len(judged.sources["contradictions"]),
         length=length,
         baseline=baseline,
         shown_first=position.shown.first if position and position.shown else None,

@@ -29,7 +29,8 @@ class Rankings:
 
     accuracy, per_step: ranking accuracy R by summed and R̃ by mean log-probs. reward: share whose log-ratio to the
     reference is higher (ties ½), another thing than R. reference: R of the reference. gap: alignment gap over β.
-    changed: what became of right and wrong pairs. difficulty: the histogram of c.
+    changed: what became of right and wrong pairs. difficulty: the histogram of c. chosen, rejected: mean log-ratio to
+    the reference of both sides, nats a response; both are 0 where the policy is its own reference.
     """
 
     pairs: int
@@ -40,6 +41,13 @@ class Rankings:
     gap: AlignmentGap
     changed: Flips
     difficulty: tuple[DifficultyBin, ...]
+    chosen: float
+    rejected: float
+
+    @property
+    def moved(self) -> bool:
+        """Whether the policy is another than its reference."""
+        return bool(self.chosen or self.rejected)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and numbers for JSON, the sentences among them; an open end of the histogram is None."""
@@ -50,16 +58,23 @@ class Rankings:
         return {**plain, "sentences": list(self.sentences())}
 
     def sentences(self) -> tuple[str, ...]:
-        """What the numbers say, at most four sentences."""
+        """What the numbers say, at most five sentences."""
         start, now = percent(self.reference.estimate), percent(self.accuracy.estimate)
-        said = [f"The preferred side is the likelier one in {now} of the pairs ({start} before training)."]
+        before = f" ({start} before training)" if self.moved else ""
+        said = [f"The preferred side is the likelier one in {now} of the pairs{before}."]
+        if self.chosen < 0 and self.rejected < 0:
+            said.append(
+                f"Both sides became less likely, the preferred by {-self.chosen:.2f} and the other by "
+                f"{-self.rejected:.2f} nats a response: a pairwise loss sees only their difference, so this is "
+                "expected, but the probability went to responses that nobody compared."
+            )
         if self.reward.estimate - self.accuracy.estimate >= 0.05:
             said.append(
                 f"Its implicit reward is right in {percent(self.reward.estimate)}: that counts pairs that moved the "
                 "right way, not pairs that are ranked rightly."
             )
         flipped, wrong = self.changed.flipped, self.changed.won + self.changed.left
-        if flipped is not None:
+        if self.moved and flipped is not None:
             said.append(
                 f"Of {wrong:,} pairs the start ranked wrongly, {percent(flipped)} are right now; a pair is hard to "
                 "turn where the start was wrong by many nats, and a small loss does not show that it turned."
@@ -102,4 +117,6 @@ def rankings(
         alignment_gap(logps, betas, votes),
         flips(before, after),
         difficulty_bins(logps),
+        float((logps.winner - logps.of_winner).mean()),
+        float((logps.loser - logps.of_loser).mean()),
     )

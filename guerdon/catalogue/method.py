@@ -19,8 +19,9 @@ class Method:
     slug: its name here. card: its number in the founding list. title, paper: as published ('Rafailov et al. 2023, arXiv
     2305.18290'). family: 'direct', 'online', 'reward_models', … composition: the expression that builds it from the
     library's parts. essence: one or two sentences. experiment: both arms, one search grid, seeds, and the claim, all
-    fixed before the runs. caveat: what the experiment does not show, or where it departs from the paper. checks: the
-    tests that hold its card's hand-computed values ('tests/objectives/test_x.py::test_y').
+    fixed before the runs. beside: further experiments on other testbeds, with their own claims and verdicts; their
+    slugs begin with the method's ('sppo-text'). caveat: what the experiments do not show, or where they depart from the
+    paper. checks: the tests that hold its card's hand-computed values ('tests/objectives/test_x.py::test_y').
     """
 
     slug: str
@@ -31,12 +32,21 @@ class Method:
     essence: str
     composition: str
     experiment: Experiment
+    beside: tuple[Experiment, ...] = ()
     caveat: str = ""
     checks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.experiment.slug != self.slug:
             raise GuerdonError(f"Method {self.slug!r} carries the experiment of {self.experiment.slug!r}.")
+        for more in self.beside:
+            if not more.slug.startswith(f"{self.slug}-"):
+                raise GuerdonError(f"An experiment beside {self.slug!r} is called {more.slug!r}: not '{self.slug}-…'.")
+
+    @property
+    def experiments(self) -> tuple[Experiment, ...]:
+        """The main experiment and those beside it."""
+        return (self.experiment, *self.beside)
 
     @property
     def claim(self) -> Claim:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from guerdon.catalogue.method import Method, entries
-from guerdon.catalogue.verdicts import RESULTS, describe, table
+from guerdon.catalogue.verdicts import RESULTS, describe_experiment, table
+from guerdon.lab.protocol import Claim, Experiment
 
 INDEX = """# The catalogue and its verdicts
 
@@ -40,27 +41,37 @@ def entry_pages(folder: Path = RESULTS) -> Mapping[str, str]:
 
 def entry_page(method: Method, folder: Path = RESULTS) -> str:
     """One entry as Markdown: paper, composition, claim, experiment, verdict with its staleness, caveat."""
-    about = describe(method, folder)
     parts = [
         f"# {method.slug}",
         f"**{method.title}**, {_paper(method.paper)}. Card {method.card}, family `{method.family}`.",
         method.essence,
         f"```python\n{method.composition}\n```",
-        "## Claim",
-        f"{method.claim.statement}.",
-        _claim(method),
-        "## Verdict",
-        f"**{_sentence(str(about['sentence']))}**",
-        STALE.format(slug=method.slug) if about["verdict"] == "stale" else "",
-        "## Experiment",
-        _experiment(method),
-        _arms(about.get("arms", {}), method.claim.metric),
+        *_parts(method.experiment, method.slug, folder, "##"),
+    ]
+    for more in method.beside:
+        parts += [f"## Beside it: {more.slug}", *_parts(more, method.slug, folder, "###")]
+    parts += [
         f"**Caveat.** {method.caveat}" if method.caveat else "",
         "## Run it again",
         AGAIN.format(slug=method.slug),
         f"The entry is the module `{module_of(method)}`.",
     ]
     return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def _parts(experiment: Experiment, slug: str, folder: Path, level: str) -> list[str]:
+    about = describe_experiment(experiment, folder)
+    return [
+        f"{level} Claim",
+        f"{experiment.claim.statement}.",
+        _claim(experiment.claim),
+        f"{level} Verdict",
+        f"**{_sentence(str(about['sentence']))}**",
+        STALE.format(slug=slug) if about["verdict"] == "stale" else "",
+        f"{level} Experiment",
+        _experiment(experiment),
+        _arms(about.get("arms", {}), experiment.claim.metric),
+    ]
 
 
 def module_of(method: Method) -> str:
@@ -78,8 +89,7 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
 
 
-def _claim(method: Method) -> str:
-    claim = method.claim
+def _claim(claim: Claim) -> str:
     rows = {"kind": claim.kind, "metric": f"`{claim.metric}`, {claim.direction} is better"}
     if claim.compares:
         rows |= {"baseline": claim.baseline, "smallest effect that matters (δ)": f"{claim.smallest_effect:g}"}
@@ -88,8 +98,7 @@ def _claim(method: Method) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in rows.items())
 
 
-def _experiment(method: Method) -> str:
-    experiment = method.experiment
+def _experiment(experiment: Experiment) -> str:
     seeds = experiment.reporting_seeds
     searched = len(experiment.configurations(experiment.method)) > 1
     grid = " and ".join(f"`{k}` in {', '.join(f'`{x}`' for x in v)}" for k, v in experiment.grid.items())

@@ -9,6 +9,7 @@ from guerdon.catalogue import describe, describe_preset, entries, find, reproduc
 from guerdon.cli import show
 from guerdon.errors import GuerdonError
 from guerdon.lab.protocol import SMOKE_SEEDS
+from guerdon.lab.stats import Verdict
 from guerdon.training.methods import presets
 
 COLUMNS = ("slug", "card", "title", "family", "verdict")
@@ -45,25 +46,25 @@ def list_methods(name: str | None, wanted: str | None, json: bool, family: str |
 def run_reproductions(names: Sequence[str], smoke: bool, json: bool) -> None:
     """Reproduce each name; raises GuerdonError for one that does not exist before anything runs."""
     methods = {name: find(name) for name in names}
-    results = {}
-    for name, method in methods.items():
-        results[name] = reproduce(method, smoke=smoke)
-        if not json:
-            print(f"{name}: {results[name].status}. {results[name].sentence}")
+    results: dict[str, Verdict] = {}
+    for method in methods.values():
+        found = reproduce(method, smoke=smoke)
+        results.update(found)
+        for slug, verdict in () if json else found.items():
+            print(f"{slug}: {verdict.status}. {verdict.sentence}")
     if json:
-        _print({name: asdict(verdict) for name, verdict in results.items()})
+        _print({slug: asdict(verdict) for slug, verdict in results.items()})
 
 
 def experiment_needs(names: Sequence[str], smoke: bool) -> tuple[list[tuple[str, str]], str]:
     """(what the experiments would run, where their results go). Raises GuerdonError for a name that does not exist."""
     needs = []
-    for name in names:
-        experiment = find(name).experiment
+    for experiment in (e for name in names for e in find(name).experiments):
         points = len(experiment.configurations(experiment.method))
         searched = points * len(experiment.tuning_seeds) if points > 1 and not smoke else 0
         seeds = SMOKE_SEEDS if smoke else len(experiment.reporting_seeds)
         arms = " and ".join(experiment.arms)
-        needs.append((name, f"{seeds} seeds and {searched} runs of the search, for {arms}"))
+        needs.append((experiment.slug, f"{seeds} seeds and {searched} runs of the search, for {arms}"))
     return needs, "results/NAME.smoke.json" if smoke else "the result that is stored with the package"
 
 

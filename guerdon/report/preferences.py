@@ -6,6 +6,7 @@ from typing import Any
 from guerdon.report import plots
 from guerdon.report.page import Headline, Section
 from guerdon.report.parts import Markup, figure, figures, folded, heading, how_to_read, interval, join, table
+from guerdon.report.rankings import rankings_part
 
 Found = Mapping[str, Any]
 Row = tuple[str, str, str]
@@ -43,6 +44,7 @@ def preferences_section(stored: Found) -> Section:
             "α is 1 for full agreement and 0 for chance."
         ),
         *_lists(found),
+        rankings_part(found),
     ]
     unknown = [f"{name.replace('_', ' ')}: {reason}" for name, reason in found["reasons"].items()]
     if unknown:

@@ -1,9 +1,22 @@
-"""The part on how a policy ranks pairs, from the 'rankings' of ``summary.json``."""
+"""The part on how a policy ranks pairs, from the 'rankings' of ``summary.json`` or ``audit.json``."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from guerdon.report.parts import Markup, findings, heading, how_to_read, interval, join, table
+
+OWN = (
+    ("accuracy", "preferred side more likely (ranking accuracy)"),
+    ("per_step", "preferred side more likely a token"),
+)
+AGAINST = (
+    ("reference", "preferred side more likely at the start"),
+    ("reward", "log-ratio to the start higher (reward accuracy)"),
+)
+SIDES = (
+    ("chosen", "log-ratio of the preferred side to the start, nats a response"),
+    ("rejected", "log-ratio of the other side to the start, nats a response"),
+)
 
 
 def rankings_part(summary: Mapping[str, Any]) -> Markup:
@@ -11,15 +24,13 @@ def rankings_part(summary: Mapping[str, Any]) -> Markup:
     found = summary.get("rankings")
     if not found:
         return Markup("")
+    # Runs of older versions did not measure how far both sides went.
+    moved = bool(found.get("chosen", 1) or found.get("rejected", 1))
     accuracies = [
         (words, f"{found[name]['estimate']:.3f}", interval(found[name]["low"], found[name]["high"]))
-        for name, words in (
-            ("accuracy", "preferred side more likely (ranking accuracy)"),
-            ("per_step", "preferred side more likely a token"),
-            ("reference", "preferred side more likely at the start"),
-            ("reward", "log-ratio to the start higher (reward accuracy)"),
-        )
+        for name, words in (*OWN, *(AGAINST if moved else ()))
     ]
+    sides = [(words, f"{found[name]:+.2f}", "") for name, words in SIDES if moved and name in found]
     gap = found["gap"]
     accuracies.append(
         (
@@ -33,7 +44,7 @@ def rankings_part(summary: Mapping[str, Any]) -> Markup:
         [
             heading("Which pairs it ranks rightly"),
             findings(found["sentences"]),
-            table(("", "estimate", "interval"), accuracies),
+            table(("", "estimate", "interval"), [*accuracies, *sides]),
             table(("the start was wrong by (nats)", "pairs", "right now"), bins),
             how_to_read(
                 f"On {found['pairs']:,} pairs. Pairs above 0 nats were ranked wrongly at the start: the further, the "

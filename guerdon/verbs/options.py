@@ -76,13 +76,16 @@ class MachineOptions:
 
 
 @dataclass(frozen=True)
-class AuditOptions(ReadOptions):
+class AuditOptions(ReadOptions, MachineOptions):
     """``audit``."""
 
     parts: str = opt("all", f"What to look at: all, or some of {', '.join(AUDITED)}, with commas.")
     embed: str | None = opt(None, "Sentence embeddings for noise, separability and coverage: 'minilm' or a model.")
     most_pairs: int = opt(5_000, "Pairs that models of format, noise and separability are fitted to.", least=1)
     most_records: int = opt(100_000, "Records that near duplicates, coverage and leakage look at.", least=1)
+    policy: str | None = opt(None, "A policy's folder or hub id: which pairs does it rank rightly, which are hard?")
+    reference: str | None = opt(None, "The policy that --policy was trained from (default: itself).")
+    dtype: str = opt("float32", f"Of the policy: {', '.join(DTYPES)}.", choices=DTYPES)
     seed: int = opt(0, "Root of every split, fold and draw.")
 
 

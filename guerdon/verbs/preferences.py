@@ -1,13 +1,13 @@
 """Reading and auditing preference data."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from guerdon.audit import PreferenceAudit, audit_preferences
+from guerdon.audit import PreferenceAudit, Rankings, audit_preferences
 from guerdon.audit.preferences import PARTS
 from guerdon.batch import Preference
 from guerdon.data import ReadReport, read_preferences, split_preferences
@@ -87,18 +87,22 @@ def audit(
     log: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> PreferenceAudit:
-    """Counts, duplicates, empty and identical responses, contradictions, length bias and agreement of preference data.
+    """Counts, duplicates, empty and identical responses, contradictions, length bias and agreement of preference data;
+    with ``policy`` also how that policy ranks the pairs.
 
     data: records, or a file (then defects that training would refuse are counted here). measure, unit: how responses
     are measured. other: a second set, to be measured against the first (leakage). out: a folder for ``audit.json``.
     progress: called with (parts done, parts, {}). log: told which records were left out. settings: fields of
     ``AuditOptions``. Raises DataError for a file
-    that cannot be read.
+    that cannot be read, GuerdonError for a policy that cannot be loaded.
     """
     chosen = options if options is not None else schema.build(AuditOptions, settings)
+    if chosen.reference is not None and chosen.policy is None:
+        raise GuerdonError("A reference is what a policy was trained from, but no policy came; name it with --policy.")
     refuse_finished(out, overwrite)
     parts = PARTS if chosen.parts == "all" else tuple(part.strip() for part in chosen.parts.split(","))
     records, read_report = _as_they_are(data, chosen, log)
+    ranked = None if chosen.policy is None else _ranked(records, chosen, log)
     found = audit_preferences(
         records,
         measure,
@@ -111,6 +115,8 @@ def audit(
         most_records=chosen.most_records,
         progress=None if progress is None else lambda _, done, of: progress(done, of, {}),
     )
+    if ranked is not None:
+        found = replace(found, rankings=ranked)
     if out is not None:
         files = [x for x in (data, other) if x is not None]
         config = {"data": named(data), "other": None if other is None else named(other), "unit": unit}
@@ -134,6 +140,12 @@ def _as_they_are(
         for line in report.skips():
             log(line)
     return records, report
+
+
+def _ranked(records: Records, chosen: AuditOptions, log: Callable[[str], None] | None) -> Rankings:
+    from guerdon.verbs.ranked import rank_records
+
+    return rank_records(records, chosen, log)
 
 
 def _apart(name: str, other: str) -> str:
@@ -163,4 +175,7 @@ def audit_plan(
             columns = ", ".join(dict.fromkeys(k for r in records for k in r.extra)) or "none"
             needs += [("records", f"{len(records)} in {path}, format {report.format!r}, {pairs} comparisons")]
             needs += [("further columns", columns)]
+    if options.policy is not None:
+        against = options.reference or "itself"
+        needs += [("policy", f"{options.policy} beside {against}, on at most {options.most_pairs} comparisons")]
     return Plan("audit", tuple(needs), writes="nothing" if out is None else f"audit.json and a report in {out}")

@@ -1,6 +1,7 @@
 """Ranking accuracy, its ideal and what a loss says of it (card 178), by hand and as identities."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -133,12 +134,22 @@ def test_log_probs_of_pairs_are_sums_over_live_steps() -> None:
     assert (found.difficulty.item(), found.winner_length.item()) == (1.0, 3)
 
 
+def test_a_policy_that_is_its_own_reference_has_not_changed() -> None:
+    logps = random_pairs()
+    found = rankings(replace(logps, winner=logps.of_winner, loser=logps.of_loser))
+    assert not found.moved and (found.chosen, found.rejected) == (0.0, 0.0)
+    assert not any("before training" in said or "turn" in said for said in found.sentences())
+
+
 def test_the_report_is_plain_and_says_what_a_log_does_not() -> None:
     logps = random_pairs()
     found = rankings(logps)
     plain = found.to_dict()
     assert plain["difficulty"][0]["low"] is None and set(plain["gap"]["idealised"]) == {"0.01", "0.1", "1", "5", "10"}
     assert plain["sentences"][0].startswith("The preferred side is the likelier one in ")
+    both = replace(logps, winner=logps.of_winner - 1, loser=logps.of_loser - 3)
+    told = rankings(both).sentences()[1]
+    assert "preferred by 1.00 and the other by 3.00 nats" in told
     with pytest.raises(GuerdonError, match="NaN"):
         rankings(PairLogps(*(torch.full((1,), math.nan),) * 4, torch.ones(1), torch.ones(1)))
     with pytest.raises(GuerdonError, match="at least one pair"):

@@ -1,11 +1,13 @@
 """Every entry is whole, findable, runnable, and its verdict is what the stored numbers say."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from guerdon.catalogue import RESULTS, describe, entries, find, reproduce, search, stored, table
+from guerdon.catalogue.verdicts import describe_experiment
 from guerdon.errors import GuerdonError
 from guerdon.lab.protocol import verdict
 
@@ -44,26 +46,34 @@ def test_an_entry_is_whole(slug):
 
 @pytest.mark.parametrize("slug", SLUGS)
 def test_smoke(slug, small_cache):
-    result = reproduce(find(slug), smoke=True, folder=small_cache, processes=1)
-    assert result.status == "smoke"
-    kept = json.loads((small_cache / f"{slug}.smoke.json").read_text())
-    assert {r["arm"] for r in kept["runs"]} == set(find(slug).experiment.arms)
+    found = reproduce(find(slug), smoke=True, folder=small_cache, processes=1)
+    for experiment in find(slug).experiments:
+        assert found[experiment.slug].status == "smoke"
+        kept = json.loads((small_cache / f"{experiment.slug}.smoke.json").read_text())
+        assert {r["arm"] for r in kept["runs"]} == set(experiment.arms)
 
 
-@pytest.mark.parametrize("slug", SLUGS)
-def test_the_stored_verdict_stands(slug):
+@pytest.mark.parametrize("experiment", [e for m in entries() for e in m.experiments], ids=lambda e: e.slug)
+def test_the_stored_verdict_stands(experiment):
     """A stored result is whole and of this very claim; staleness is shown, not failed: sources may move first."""
-    method, result = find(slug), stored(find(slug))
-    assert result is not None, f"no result is stored in {RESULTS}; run: guerdon reproduce {slug}"
+    result = stored(experiment)
+    assert result is not None, f"no result of {experiment.slug} is stored in {RESULTS}; guerdon reproduce makes it"
     decided = verdict(result, hash_now=result.sources_hash).status
     assert decided in ("reproduced", "not reproduced", "inconclusive")
-    assert result.experiment["claim"]["statement"] == method.claim.statement
-    for arm in method.experiment.arms:
+    assert result.experiment["claim"]["statement"] == experiment.claim.statement
+    for arm in experiment.arms:
         assert len(result.of("reporting", arm)) >= 8
-    assert describe(method)["verdict"] in (decided, "stale")
+    assert describe_experiment(experiment)["verdict"] in (decided, "stale")
+
+
+def test_experiments_beside_the_main_one_are_named_after_it():
+    method = find("sppo")
+    assert [e.slug for e in method.beside] == ["sppo-text"] == list(describe(method)["beside"])
+    with pytest.raises(GuerdonError, match="beside 'sppo'"):
+        replace(method, beside=(replace(method.beside[0], slug="other"),))
 
 
 def test_the_table_names_every_entry_and_what_chance_gives():
     text = table()
-    assert all(f"`{slug}`" in text for slug in SLUGS)
+    assert all(f"`{experiment.slug}`" in text for m in entries() for experiment in m.experiments)
     assert "chance alone" in text

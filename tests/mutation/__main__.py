@@ -1,7 +1,8 @@
 """``python -m tests.mutation [ROOM …] [--only FILE] [--processes 2]``: the share of changes that the tests notice.
 
 Every change is tried in a forked process whose import system hands out the changed file; torch and the test libraries
-are loaded once, before the fork. A change is noticed where a test of the room fails or does not end in time.
+are loaded once, before the fork. A first run notes which tests reach which functions, so that a change is tried on the
+tests that could notice it. It is noticed where one of them fails or does not end in time.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 from tests.mutation.equivalent import EQUIVALENT
 from tests.mutation.operators import Mutant, mutants
+from tests.mutation.reach import Chosen, Recorder, reaching
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TESTS = {
@@ -30,6 +35,8 @@ TESTS = {
 }
 PROPERTIES = "tests/properties/test_every_public_function.py"
 SECONDS = 300
+FIRST = 1800
+"""Limits of a run on a change, and of the first run."""
 LEAST = 0.95
 
 
@@ -53,18 +60,19 @@ class Changed(importlib.abc.Loader, importlib.abc.MetaPathFinder):
         exec(compile(self.source, str(self.path), "exec"), module.__dict__)
 
 
-def survives(path: Path, mutant: Mutant | None, room: str) -> bool:
-    """In a forked process: whether all tests of the room, then its property tests, pass on the changed file."""
-    import pytest
-
+def passing(path: Path, mutant: Mutant | None, room: str, plugin: Chosen | Recorder) -> bool:
+    """In a forked process: whether the room's tests and its property tests pass on the changed file."""
     if mutant is not None:
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         sys.meta_path.insert(0, Changed(name, path, mutant.source))
     quiet = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "-W", "ignore"]
-    return all(pytest.main([*quiet, *files]) == 0 for files in (TESTS[room], (PROPERTIES, "-k", room)))
+    runs: list[Sequence[str]] = [TESTS[room], (PROPERTIES, "-k", room)]
+    if isinstance(plugin, Chosen):
+        runs = [files] if (files := plugin.files()) else []
+    return all(pytest.main([*quiet, *run], plugins=[plugin]) == 0 for run in runs)
 
 
-def child(path: Path, mutant: Mutant | None, room: str) -> int:
+def child(path: Path, mutant: Mutant | None, room: str, plugin: Chosen | Recorder) -> int:
     """Fork; the new process's id."""
     pid = os.fork()
     if pid:
@@ -72,21 +80,26 @@ def child(path: Path, mutant: Mutant | None, room: str) -> int:
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
     os.dup2(sink, 2)
-    signal.alarm(SECONDS)
+    signal.alarm(SECONDS if mutant else FIRST)
     code = 2
     try:
-        code = 0 if survives(path, mutant, room) else 1
+        code = 0 if passing(path, mutant, room, plugin) else 1
+        if isinstance(plugin, Recorder):
+            plugin.save()
     finally:
         os._exit(code)
 
 
-def tried(path: Path, found: Sequence[Mutant], room: str, processes: int, told: str) -> list[Mutant]:
+def tried(
+    path: Path, found: Sequence[Mutant], room: str, chosen: Callable[[Path, int], Chosen], processes: int
+) -> list[Mutant]:
     """The changes that no test noticed."""
     waiting, running, survived = list(found), dict[int, Mutant](), list[Mutant]()
+    told = path.relative_to(ROOT)
     while waiting or running:
         while waiting and len(running) < processes:
             mutant = waiting.pop()
-            running[child(path, mutant, room)] = mutant
+            running[child(path, mutant, room, chosen(path, mutant.line))] = mutant
         pid, status = os.wait()
         mutant = running.pop(pid)
         if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
@@ -95,6 +108,15 @@ def tried(path: Path, found: Sequence[Mutant], room: str, processes: int, told: 
         print(f"\r{told}: {done}/{len(found)} tried, {len(survived)} unnoticed ", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return sorted(survived, key=lambda m: m.line)
+
+
+def reach_of(room: str) -> Callable[[Path, int], Chosen]:
+    """Run all tests of a room once, on the sources as they are, and note what each reaches."""
+    with tempfile.TemporaryDirectory() as folder:
+        recorder = Recorder(ROOT / "guerdon", files_of(room, None), Path(folder) / "seen.json")
+        if os.waitstatus_to_exitcode(os.waitpid(child(ROOT, None, room, recorder), 0)[1]) != 0:
+            raise SystemExit(f"The tests of {room} fail on the sources as they are; mend them first.")
+        return reaching(recorder.load())
 
 
 def files_of(room: str, only: str | None) -> list[Path]:
@@ -110,22 +132,21 @@ def main() -> int:
     parser.add_argument("--only", help="files whose name contains this")
     parser.add_argument("--sample", type=int, default=0, help="so many changes of a file, drawn at random (0: all)")
     parser.add_argument("--processes", type=int, default=2)
-    chosen = parser.parse_args()
+    asked = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["MUTATION"] = "1"
     for name in ("torch", "hypothesis", "pytest", "numpy", "transformers", "trl"):
         importlib.import_module(name)
     noticed = total = 0
     began, lines, unnoticed = time.monotonic(), list[str](), list[str]()
-    for room in chosen.rooms:
-        if os.waitstatus_to_exitcode(os.waitpid(child(ROOT, None, room), 0)[1]) != 0:
-            raise SystemExit(f"The tests of {room} fail on the sources as they are; mend them first.")
-        for path in files_of(room, chosen.only):
+    for room in asked.rooms:
+        chosen = reach_of(room)
+        for path in files_of(room, asked.only):
             file = str(path.relative_to(ROOT))
             found = [m for m in mutants(path.read_text()) if (file, m.where, m.what) not in EQUIVALENT]
-            if chosen.sample:
-                found = random.Random(0).sample(found, min(chosen.sample, len(found)))
-            survived = tried(path, found, room, chosen.processes, file)
+            if asked.sample:
+                found = random.Random(0).sample(found, min(asked.sample, len(found)))
+            survived = tried(path, found, room, chosen, asked.processes)
             noticed, total = noticed + len(found) - len(survived), total + len(found)
             lines.append(f"{file}: {len(found) - len(survived)} of {len(found)} noticed")
             unnoticed += [f"{file}:{m.line} in {m.where}: {m.what}" for m in survived]

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
-
-from torch import Tensor
+from functools import partial
 
 from guerdon import objectives
-from guerdon.batch import Batch, Lists
-from guerdon.checks import Case, Limit, Move
-from guerdon.checks.objective import objective_case
+from guerdon.batch import Lists
+from guerdon.checks import Limit, Move
 from guerdon.objectives import Objective
 from guerdon.objectives.modpo import likelihood
 from tests.properties.cases_objectives import BATCH as WHOLE
@@ -36,26 +33,7 @@ BATCH = replace(
 )
 
 
-def made(
-    build: Callable[..., Objective], effects: dict[str, Any], options: dict[str, Any] | None = None, **roles: Any
-) -> Case:
-    """``built`` on this module's batch."""
-    options = options or {}
-    function = roles.pop("function", build)
-    others = [build(**{**options, k: v}) for k, v in effects.items()]
-    also = tuple(dict.fromkeys(path for o in others for path in o.needs))
-    case = objective_case(build(**options), BATCH, also=also, **roles)
-
-    def call(**given: Any) -> Any:
-        chosen = {k: given.pop(k) for k in list(given) if k not in case.inputs}
-        return objective_case(build(**{**options, **chosen}), BATCH, also=also).call(**given)
-
-    return replace(case, name=f"objectives.{function.__name__}", call=call, effects=effects, function=function)
-
-
-def on(objective: Objective, batch: Batch = BATCH, also: tuple[str, ...] = ()) -> Callable[..., Tensor]:
-    """Another objective on the same inputs."""
-    return objective_case(objective, batch, also=also).call
+made = partial(built, batch=BATCH)
 
 
 def ranked(loss: Callable[..., objectives.ListLoss]) -> Callable[..., Objective]:
@@ -69,39 +47,39 @@ WITHOUT_MARGINS = objectives.pairwise(objectives.scaled(0.1, objectives.log_rati
 SECOND = ((0.5, objectives.log_ratio("guide")),)
 
 CASES = [
-    made(objectives.dpo_ranking, {"beta": 0.7, "top": 1}, **IN_LOGS),
-    made(objectives.lipo, {"beta": 0.7, "kind": "softmax", "rescale": True}, **IN_LOGS),
-    made(ranked(objectives.lambda_loss), {"rescale": True}, function=objectives.lambda_loss, **IN_LOGS),
-    made(ranked(objectives.softmax), {"rescale": True}, function=objectives.softmax, **IN_LOGS),
+    made(objectives.dpo_ranking, effects={"beta": 0.7, "top": 1}, **IN_LOGS),
+    made(objectives.lipo, effects={"beta": 0.7, "kind": "softmax", "rescale": True}, **IN_LOGS),
+    made(ranked(objectives.lambda_loss), effects={"rescale": True}, function=objectives.lambda_loss, **IN_LOGS),
+    made(ranked(objectives.softmax), effects={"rescale": True}, function=objectives.softmax, **IN_LOGS),
     made(
         objectives.tpo_tree,
-        {"beta": 0.7, "adaptive": False, "rescale": True, "spans": "turn"},
-        limits=(Limit({"adaptive": False, "beta": 0.05}, on(objectives.lipo()), "lipo"),),
+        effects={"beta": 0.7, "adaptive": False, "rescale": True, "spans": "turn"},
+        limits=(Limit({"adaptive": False, "beta": 0.05}, loss_of(objectives.lipo(), batch=BATCH), "lipo"),),
         **IN_LOGS,
     ),
     made(
         objectives.modpo,
-        {"beta": 0.7, "weight": 0.2, "others": SECOND},
-        limits=(Limit({"weight": 1.0}, on(WITHOUT_MARGINS, also=("steps.logp.guide",)), "dpo"),),
+        effects={"beta": 0.7, "weight": 0.2, "others": SECOND},
+        limits=(Limit({"weight": 1.0}, loss_of(WITHOUT_MARGINS, "steps.logp.guide", batch=BATCH), "dpo"),),
         **IN_LOGS,
     ),
     made(
         lambda name="score": objectives.pairwise(objectives.column(name), objectives.hinge()),
-        {"name": "length"},
+        effects={"name": "length"},
         function=objectives.column,
     ),
     made(
         objectives.degree_loss,
-        {"degrees": 4, "kind": "order", "head": "other"},
+        effects={"degrees": 4, "kind": "order", "head": "other"},
         moves=(Move(HEADS, 0.0),),
     ),
     made(
         objectives.degree_loss,
-        {"margin": 0.1},
         {"kind": "order"},
+        {"margin": 0.1},
         moves=(Move(HEADS[:1], 0.0),),
     ),
-    made(objectives.spo_degree, {"beta": 0.7, "gamma": 2.0, "degrees": 4, "kind": "order"}, **IN_LOGS),
+    made(objectives.spo_degree, effects={"beta": 0.7, "gamma": 2.0, "degrees": 4, "kind": "order"}, **IN_LOGS),
     built(
         objectives.rso,
         effects={"beta": 0.7, "link": "hinge-norm"},

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from guerdon import objectives
 from guerdon.batch import Batch, Lists, Pairs, Seed
-from guerdon.checks import Case, Limit, Move
+from guerdon.checks import Limit, Move
 from guerdon.checks.objective import objective_case
 from guerdon.objectives import Objective
 from guerdon.training.recipe import ROW
-from tests.properties.cases_objectives import example
+from tests.properties import cases_objectives
 from tests.properties.examples import ROWS, STEPS, real, unit
 
-PLAIN = example()
+PLAIN = cases_objectives.example()
 assert PLAIN.steps is not None
 STATS = {
     **PLAIN.steps.stats,
@@ -45,33 +46,8 @@ LOGS = ("steps.logp.policy", "steps.logp.reference")
 POLICY = ("steps.logp.policy",)
 PAIRED = (Move(LOGS, 0.0),)
 
-
-def built(
-    build: Callable[..., Objective],
-    options: dict[str, Any] | None = None,
-    effects: dict[str, Any] | None = None,
-    function: Callable[..., Any] | None = None,
-    name: str | None = None,
-    **roles: Any,
-) -> Case:
-    """A function that makes objectives on this module's batch: its arguments are the options of the case."""
-    options, effects = options or {}, effects or {}
-    others = [build(**{**options, k: v}) for k, v in effects.items()]
-    also = tuple(dict.fromkeys(path for o in others for path in o.needs))
-    case = objective_case(build(**options), BATCH, also=also, **roles)
-    function = function or build
-
-    def call(**given: Any) -> Any:
-        chosen = {k: given.pop(k) for k in list(given) if k not in case.inputs}
-        return objective_case(build(**{**options, **chosen}), BATCH, also=also).call(**given)
-
-    title = name or f"objectives.{getattr(function, '__name__', 'objective')}"
-    return replace(case, name=title, call=call, effects=effects, function=function)
-
-
-def loss_of(objective: Objective, *also: str) -> Callable[..., Any]:
-    """Another objective on the same inputs."""
-    return objective_case(objective, BATCH, also=also).call
+built = partial(cases_objectives.built, batch=BATCH)
+loss_of = partial(cases_objectives.loss_of, batch=BATCH)
 
 
 def fixed_weights(batch: Batch, pairs: Pairs) -> torch.Tensor:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from guerdon import objectives, preferences, reduce
-from guerdon.batch import Batch, Lists, Steps
+from guerdon.batch import Lists, Steps
 from guerdon.checks import Case, Degree, Limit, Move
-from guerdon.checks.objective import objective_case
 from guerdon.objectives import Objective
 from tests.properties.cases_objectives import BATCH, LOGS, built, loss_of
 from tests.properties.examples import MASK, ROWS, STEPS, real, unit
@@ -28,25 +27,6 @@ ROLES = replace(
         torch.tensor([0.5, 2.0]),
     ),
 )
-
-
-def on(
-    batch: Batch,
-    build: Callable[..., Objective],
-    options: Mapping[str, Any] | None = None,
-    effects: Mapping[str, Any] | None = None,
-    **roles: Any,
-) -> Case:
-    """``built`` on another batch."""
-    options, effects = options or {}, effects or {}
-    also = tuple(dict.fromkeys(p for k, v in effects.items() for p in build(**{**options, k: v}).needs))
-    case = objective_case(build(**options), batch, also=also, **roles)
-
-    def call(**given: Any) -> Any:
-        chosen = {k: given.pop(k) for k in list(given) if k not in case.inputs}
-        return objective_case(build(**{**options, **chosen}), batch, also=also).call(**given)
-
-    return replace(case, name=f"objectives.{build.__name__}", call=call, effects=effects, function=build)
 
 
 def regressed(**options: Any) -> Objective:
@@ -81,25 +61,32 @@ EMBEDDED = {"v_w": real(ROWS, 4, seed=50), "v_l": real(ROWS, 4, seed=51)}
 GATE = 2 * unit(ROWS, 2, seed=52)
 
 CASES = [
-    on(
-        SAMPLED,
+    built(
         objectives.brain,
-        {},
-        {"gamma": 3.0, "prior": "guide", "behaviour": "old"},
+        effects={"gamma": 3.0, "prior": "guide", "behaviour": "old"},
+        batch=SAMPLED,
         moves=(Move((*LOGS, "steps.logp.sampler"), 0.0),),
     ),
-    on(ROLES, objectives.srpo, {}, {"beta": 0.5, "alpha": 0.9, "of": "guide", "to": "old"}, moves=(Move(LOGS, 0.0),)),
-    on(
-        SAMPLED,
+    built(
+        objectives.srpo,
+        effects={"beta": 0.5, "alpha": 0.9, "of": "guide", "to": "old"},
+        batch=ROLES,
+        moves=(Move(LOGS, 0.0),),
+    ),
+    built(
         objectives.gpo,
         {"beta": 0.3},
         {"beta": 0.7, "ends": False, "limit": 0.2, "of": "guide", "to": "old"},
+        batch=SAMPLED,
         moves=(Move(LOGS, 0.0),),
     ),
-    replace(
-        on(SAMPLED, regressed, {"beta": 0.3}, {"beta": 0.7, "ends": False, "limit": 0.2}, moves=(Move(LOGS, 0.0),)),
-        name="objectives.score_regression",
+    built(
+        regressed,
+        {"beta": 0.3},
+        {"beta": 0.7, "ends": False, "limit": 0.2},
         function=objectives.score_regression,
+        batch=SAMPLED,
+        moves=(Move(LOGS, 0.0),),
     ),
     built(
         objectives.cream,

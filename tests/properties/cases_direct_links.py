@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from guerdon import objectives
-from guerdon.checks import Case, Limit
-from guerdon.checks.objective import objective_case
+from guerdon.checks import Limit
 from guerdon.training.numbered import number_pairs
 from tests.properties.cases_objectives import BATCH, LOGS, PAIRED, built, contrasted, loss_of
 
@@ -29,18 +25,6 @@ def steeper(z: Tensor) -> Tensor:
 
 def apart(w: Tensor, l: Tensor) -> Tensor:
     return torch.sigmoid(l) - 0.5 * torch.sigmoid(w)
-
-
-def case_of_aot() -> Case:
-    """``built`` on the batch whose pairs are numbered."""
-    case = objective_case(objectives.aot(), NUMBERED, moves=PAIRED)
-
-    def call(**given: Any) -> Any:
-        chosen = {k: given.pop(k) for k in list(given) if k not in case.inputs}
-        return objective_case(objectives.aot(**chosen), NUMBERED).call(**given)
-
-    effects = {"beta": 0.7, "smoothing": 0.2}
-    return replace(case, name="objectives.aot", call=call, effects=effects, function=objectives.aot)
 
 
 CASES = [
@@ -85,5 +69,5 @@ CASES = [
     built(objectives.cal_dpo, effects={"beta": 0.7}, moves=PAIRED),
     built(objectives.bco, effects={"beta": 0.7}, moves=PAIRED),
     built(objectives.bco_pair, effects={"beta": 0.7}, moves=PAIRED),
-    case_of_aot(),
+    built(objectives.aot, effects={"beta": 0.7, "smoothing": 0.2}, batch=NUMBERED, moves=PAIRED),
 ]

@@ -68,27 +68,28 @@ def built(
     effects: Mapping[str, Any] | None = None,
     name: str | None = None,
     function: Callable[..., Any] | None = None,
+    batch: Batch = BATCH,
     **roles: Any,
 ) -> Case:
-    """A function that makes objectives: its arguments are the options of the case."""
+    """A function that makes objectives, on a batch: its arguments are the options of the case."""
     options, effects = options or {}, effects or {}
     others = [build(**{**options, k: v}) for k, v in effects.items()]
     also = tuple(dict.fromkeys(path for o in others for path in o.needs))
-    case = objective_case(build(**options), BATCH, also=also, **roles)
+    case = objective_case(build(**options), batch, also=also, **roles)
     function = function or build
 
     def call(**given: Any) -> Any:
         chosen = {k: given.pop(k) for k in list(given) if k not in case.inputs}
-        return objective_case(build(**{**options, **chosen}), BATCH, also=also).call(**given)
+        return objective_case(build(**{**options, **chosen}), batch, also=also).call(**given)
 
     title = name or f"objectives.{getattr(function, '__name__', 'objective')}"
     # An option may read what the plain objective does not, so gradient is looked for in all of them.
     return replace(case, name=title, call=call, effects=effects, function=function)
 
 
-def loss_of(objective: Objective, *also: str) -> Callable[..., Tensor]:
+def loss_of(objective: Objective, *also: str, batch: Batch = BATCH) -> Callable[..., Tensor]:
     """Another objective on the same inputs."""
-    return objective_case(objective, BATCH, also=also).call
+    return objective_case(objective, batch, also=also).call
 
 
 def scored(score: Callable[..., objectives.Score]) -> Callable[..., Objective]:

@@ -1,9 +1,11 @@
 """CREAM: self-rewarding that is as sure of a label as the policy's last two versions agree on it (card 41)."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from guerdon.batch import Seed
+from guerdon.catalogue.direct import on_text
 from guerdon.catalogue.method import Method
 from guerdon.lab import finite as lab
 from guerdon.lab.frontier import frontier_metrics
@@ -60,9 +62,8 @@ def run_one(arm: str, config: Mapping[str, Any], seed: int, smoke: bool) -> Mapp
     runs = [rewarded(bed, key, MEASURES[arm], config["average"], beta, config["lr"], smoke) for beta in BETAS]
     points = [(p["kl"], p["gold"]) for found in runs for p in found]
     found = frontier_metrics(points, bed.start, KL_LIMIT)
-    for t in range(ITERATIONS + 1):
-        for k in ("gold", "kl"):
-            found[f"{k}_{t}"] = sum(r[t * (len(r) - 1) // ITERATIONS][k] for r in runs) / len(runs)
+    for t, k in itertools.product(range(ITERATIONS + 1), ("gold", "kl")):
+        found[f"{k}_{t}"] = sum(r[t * (len(r) - 1) // ITERATIONS][k] for r in runs) / len(runs)
     return found
 
 
@@ -84,10 +85,8 @@ METHOD = Method(
             metric="area",
             baseline="self-rewarding",
             smallest_effect=0.1,
-            statement=(
-                "More gold than self-rewarding without consistency at equal KL over three rounds from a noisy start "
-                "(mean over KL up to 4 nats, in gold's units)"
-            ),
+            statement="More gold than self-rewarding without consistency at equal KL over three rounds from a noisy "
+            "start (mean over KL up to 4 nats, in gold's units)",
         ),
         run=f"{__name__}:run_one",
         method="cream",
@@ -106,6 +105,7 @@ METHOD = Method(
         ),
         budget="3 values of β, 3 rounds of 20 updates on 16 prompts × 5 samples; both arms search rate and averaging",
     ),
+    beside=(on_text.CREAM,),
     caveat=(
         "Enumerated responses and a log-linear policy; the first policy is DPO on 64 pairs, a quarter mislabelled, "
         "where the paper has SFT. The paper compares rounds, not equal KL: 'gold_t' and 'kl_t' have the rounds."

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from guerdon.catalogue.direct import on_text
 from guerdon.catalogue.direct.exact import Annotator
 from guerdon.catalogue.direct.sides import side_frontier
 from guerdon.catalogue.method import REPORTING, Method
@@ -59,6 +60,7 @@ METHOD = Method(
         ),
         budget="256 pairs, 80 full-batch rounds, looked at every second; 2 values of β and of f searched for each arm",
     ),
+    beside=(on_text.DPO_SHIFT,),
     caveat=(
         "The paper compares after equal training, where a smaller f also moves less: those numbers are stored as "
         "'chosen last', 'accuracy last' and 'kl last'. A pilot on tuning seed 1000 showed that almost all of that gain "

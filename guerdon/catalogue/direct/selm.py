@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guerdon.batch import Seed
+from guerdon.catalogue.direct import on_text
 from guerdon.catalogue.direct.exploring import found, online
 from guerdon.catalogue.method import REPORTING, Method
 from guerdon.lab.finite import finite
@@ -62,6 +63,7 @@ METHOD = Method(
         ),
         budget="16 prompts, 48 labels a round, 3 iterations of 20 rounds; 2 learning rates, 3 values of α for each arm",
     ),
+    beside=(on_text.SELM,),
     caveat=(
         "Gold itself ranks the responses, where the paper asks a preference model, and no recorded pair is among them. "
         "The best response's probability at the end is stored as 'best', the regret as 'regret'."

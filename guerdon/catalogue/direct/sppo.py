@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from guerdon.catalogue.direct import on_text
 from guerdon.catalogue.direct.selfplay import played
 from guerdon.catalogue.method import Method
 from guerdon.lab.duels import online
@@ -67,6 +68,7 @@ METHOD = Method(
         ),
         budget="20 iterations of 12 updates, 5 samples a prompt; 3 strengths and 3 learning rates for each arm",
     ),
+    beside=(on_text.SPPO,),
     caveat=(
         "24 prompts with 9 responses each and a judge who knows every preference; strengths are those of a table, far "
         "below the paper's η of 1000, which works by early stopping. Exploitability is that of the mean over rounds."

@@ -98,3 +98,13 @@ def _print_audit(found: dict[str, Any]) -> None:
         facts += [(f"{leak['second']}: {what}", show.interval(leak[kind], percent=True)) for kind, what in LEAKS]
     facts += [(f"{name.replace('_', ' ')} (not known)", reason) for name, reason in found["reasons"].items()]
     show.table("\nBias and agreement", ("", ""), facts)
+    if found["rankings"]:
+        print("\nThe policy and these pairs")
+        for sentence in found["rankings"]["sentences"]:
+            print(f"• {sentence}")
+        hard = [
+            (f"{b['low']:g} nats or more", b["pairs"])
+            for b in found["rankings"]["difficulty"]
+            if b["low"] is not None and b["low"] >= 1
+        ]
+        show.table("", ("the start ranks them wrongly by", "pairs"), hard)
