@@ -20,11 +20,12 @@ TRL_SETTINGS: tuple[dict[str, Any], ...] = (
     {"micro": 1, "grouped": True, "precompute": False, "bf16": False, "threads": 2},
     {"micro": 1, "grouped": True, "precompute": True, "bf16": False, "threads": 1},
 )
-# Passes of four pairs: larger ones are a little faster, but memory is measured too.
 OUR_SETTINGS: tuple[dict[str, Any], ...] = (
-    {"micro": 4, "bf16": False, "threads": 2},
+    {"micro": 8, "bf16": False, "threads": 2},
     {"micro": 4, "bf16": True, "threads": 2},
-    {"micro": 4, "bf16": True, "threads": 1},
+    {"micro": 8, "bf16": True, "threads": 2},
+    {"micro": 16, "bf16": True, "threads": 2},
+    {"micro": 8, "bf16": True, "threads": 1},
 )
 FINALISTS = 2
 """Settings of the short sweep that run once at full length, where what a setting costs at the start weighs less."""

@@ -56,7 +56,7 @@ def _same_rank(stats: Stats) -> Tensor:
     live = stats["live"] > 0
     u, v = (torch.where(live, stats[name], torch.inf) for name in ("policy", "reference"))
     rival = torch.zeros_like(v).index_put((torch.argsort(u, stable=True),), v.sort().values)
-    return torch.where(live, rival, torch.zeros_like(rival)).detach()
+    return torch.where(live, rival, torch.zeros_like(rival))
 
 
 def _numbers(batch: Batch) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid
 from guerdon import reduce
 from guerdon.batch import Batch
 from guerdon.objectives.anchored import of_sides
-from guerdon.objectives.pairwise import pairwise
+from guerdon.objectives.pairwise import logistic, pairwise
 from guerdon.objectives.scores import log_ratio, scaled
 from guerdon.objectives.terms import Metrics, Objective, Stats, Term
 
@@ -41,7 +41,7 @@ def bco(beta: float = 0.1) -> Objective:
     def shift(stats: Stats) -> Tensor:
         sides = (stats["good_rows"] > 0).to(stats["good"]) + (stats["bad_rows"] > 0).to(stats["good"])
         means = stats["good"] / stats["good_rows"].clamp(min=1) + stats["bad"] / stats["bad_rows"].clamp(min=1)
-        return (means / sides.clamp(min=1)).detach()
+        return means / sides.clamp(min=1)
 
     def unit(batch: Batch, stats: Stats) -> Tensor:
         delta = shift(stats)
@@ -80,9 +80,9 @@ def bco_pair(beta: float = 0.1) -> Objective:
 
     def unit(batch: Batch, stats: Stats) -> Tensor:
         pairs = batch.read("pairs")
-        delta = (stats["reward"] / torch.where(stats["weight"] > 0, stats["weight"], 1.0)).detach()
+        delta = stats["reward"] / torch.where(stats["weight"] > 0, stats["weight"], 1.0)
         contrast = of_sides(lambda w, l: -logsigmoid(w - delta) - logsigmoid(delta - l))
         return contrast(score(batch, pairs, 1), score(batch, pairs, -1), pairs)
 
-    (plain,) = pairwise(score, of_sides(lambda w, l: w - l), name="bco_pair").terms
+    (plain,) = pairwise(score, logistic(), name="bco_pair").terms
     return Objective((replace(plain, unit=unit, couple=couple),))

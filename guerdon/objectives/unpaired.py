@@ -41,7 +41,7 @@ def kto(
         return {"log_ratio": total, "rows": torch.full_like(total, len(index))}
 
     def reference_point(stats: Stats) -> Tensor:
-        return (beta * stats["log_ratio"] / stats["rows"].clamp(min=1)).clamp(min=0).detach()
+        return (beta * stats["log_ratio"] / stats["rows"].clamp(min=1)).clamp(min=0)
 
     def unit(batch: Batch, stats: Stats) -> Tensor:
         index, sign = labelled(batch)

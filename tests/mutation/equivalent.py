@@ -1,8 +1,26 @@
-"""Changes that leave every result as it is, so that no test can fail on them: (file, function, change) -> why."""
+"""Changes that leave every result as it is, so that no test can fail on them; ``equivalent.txt`` says why of each."""
 
-OPTIMISM = "guerdon/objectives/optimism.py"
+from __future__ import annotations
 
-EQUIVALENT: dict[tuple[str, str, str], str] = {
-    (OPTIMISM, "relative_expectation.index", "1 -> 2"): "Pairs.rows looks at the sign alone",
-    (OPTIMISM, "relative_expectation.weight", "-1 -> 1"): "a mask has two dimensions",
-}
+from pathlib import Path
+
+LISTED = Path(__file__).with_name("equivalent.txt")
+FIELDS = ("line", "before", "after", "why")
+
+
+def equivalent(path: Path = LISTED) -> dict[str, dict[tuple[str, str], str]]:
+    """file -> (source line, 'before -> after') -> why. A file's name stands alone on a line; below it come its changes,
+    each as a line of every field, indented."""
+    found: dict[str, dict[tuple[str, str], str]] = {}
+    file, fields = "", dict[str, str]()
+    for line in path.read_text().splitlines():
+        if not line.startswith(" "):
+            file = line or file
+            continue
+        name, _, text = line.strip().partition(" ")
+        fields[name] = text.strip()
+        if tuple(fields) == FIELDS:
+            change = f"{fields['before']} -> {fields['after']}"
+            found.setdefault(file, {})[fields["line"], change] = fields["why"]
+            fields = {}
+    return found

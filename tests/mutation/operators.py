@@ -23,44 +23,54 @@ DROPPED = ("detach", "clamp", "clamp_min", "clamp_max", "square", "abs", "exp", 
 """Methods that may be forgotten."""
 UNWRAPPED = ("relu", "masked", "logsigmoid")
 """Functions that may be forgotten: their first argument stands alone."""
+REDUCTIONS = {
+    *("all", "amax", "amin", "any", "argsort", "cat", "cumsum", "flip", "gather", "logsumexp", "log_softmax", "max"),
+    *("mean", "min", "softmax", "sort", "squeeze", "stack", "sum", "unsqueeze", "unbind"),
+}
+"""Functions of a dimension. Their −1 does not become 1, which is the same dimension of most tensors here; it becomes −2
+with the constants."""
 EXCHANGED = {"total": "average", "average": "total"}
 """Reductions that are taken for each other."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """where: the function it stands in ('module' outside of any). line: its line. what: 'before -> after'. source: the
-    whole changed file."""
+    """where: the function it stands in ('module' outside of any). line, text: its line. what: 'before -> after'.
+    source: the whole changed file."""
 
     where: str
     line: int
+    text: str
     what: str
     source: str
 
 
 def mutants(source: str) -> Iterator[Mutant]:
     """Every change of a file, in order. Docstrings, annotations, what is raised and what is imported are left alone."""
-    tree = ast.parse(source)
+    tree, lines = ast.parse(source), source.splitlines()
     for number, (node, where) in enumerate(_changeable(tree)):
         for change in _changes(node):
             copy = ast.parse(source)
             twin, _ = list(_changeable(copy))[number]
-            before = ast.unparse(twin)
+            before, text = ast.unparse(twin), lines[node.lineno - 1].strip()
             after = change(twin)
             _replace(copy, twin, after)
-            yield Mutant(where, node.lineno, f"{before} -> {ast.unparse(after)}", ast.unparse(copy))
+            yield Mutant(where, node.lineno, text, f"{before} -> {ast.unparse(after)}", ast.unparse(copy))
 
 
 def _changeable(tree: ast.Module) -> list[tuple[ast.expr, str]]:
     found: list[tuple[ast.expr, str]] = []
+    dimensions: set[ast.AST] = set()
 
     def walk(node: ast.AST, where: str) -> None:
         if isinstance(node, ast.Raise | ast.Import | ast.ImportFrom | ast.Assert | ast.JoinedStr):
             return
         if isinstance(node, ast.FunctionDef):
             where = node.name if where == "module" else f"{where}.{node.name}"
-        if isinstance(node, ast.BinOp | ast.UnaryOp | ast.Compare | ast.Call | ast.Constant) and where != "annotation":
+        if isinstance(node, ast.BinOp | ast.UnaryOp | ast.Compare | ast.Call | ast.Constant) and node not in dimensions:
             found.append((node, where))
+        if isinstance(node, ast.Call) and _name(node) in REDUCTIONS:
+            dimensions.update(a for a in (*node.args, *(k.value for k in node.keywords)) if isinstance(a, ast.UnaryOp))
         for name, value in ast.iter_fields(node):
             if name in ("annotation", "returns", "slice"):
                 continue
@@ -80,14 +90,14 @@ def _changes(node: ast.expr) -> list[Callable[[ast.expr], ast.expr]]:
     if isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPPED:
         return [_compared]
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
-        return [_shifted]
+        return [_shifted] if node.value + 1 != node.value else []
     if isinstance(node, ast.Call):
         return _of_calls(node)
     return []
 
 
 def _of_calls(node: ast.Call) -> list[Callable[[ast.expr], ast.expr]]:
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    name = _name(node)
     if isinstance(node.func, ast.Attribute) and name in DROPPED:
         return [lambda twin: twin.func.value]  # type: ignore[attr-defined]
     if name in UNWRAPPED and node.args:
@@ -97,6 +107,10 @@ def _of_calls(node: ast.Call) -> list[Callable[[ast.expr], ast.expr]]:
     if isinstance(node.func, ast.Attribute) and name in EXCHANGED:
         return [_exchanged_name]
     return []
+
+
+def _name(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
 
 
 def _swapped(twin: ast.expr) -> ast.expr:

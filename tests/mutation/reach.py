@@ -95,8 +95,8 @@ class Chosen:
     ranks: Mapping[str, int]
 
     def files(self) -> list[str]:
-        """The files of these tests."""
-        return list(dict.fromkeys(at.split("::")[0] for at in self.ranks))
+        """The files of these tests, those with the lowest rank first."""
+        return list(dict.fromkeys(at.split("::")[0] for at in sorted(self.ranks, key=lambda at: self.ranks[at])))
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -104,8 +104,13 @@ class Chosen:
         items[:] = sorted(kept, key=lambda item: self.ranks[item.nodeid])
 
 
-def reaching(seen: Mapping[str, set[Part]]) -> Callable[[Path, int], Chosen]:
-    """Of a file and a line: the tests that reach it, those that reach the fewest parts first."""
+def reaching(seen: Mapping[str, set[Part]], direct: str) -> Callable[[Path, int], Chosen]:
+    """Of a file and a line: the tests that reach it, those that reach the fewest parts first.
+
+    A test counts too where its file reaches the line while it is imported, or where it calls no part at all: it looks
+    at the code itself, as at a signature. Not so in the file ``direct``, whose tests are too many: what is left out
+    there can only make more changes seem unnoticed.
+    """
     tests = [at for at in seen if "::" in at]
     lines: dict[str, dict[int, int]] = {}
 
@@ -115,9 +120,11 @@ def reaching(seen: Mapping[str, set[Part]]) -> Callable[[Path, int], Chosen]:
         everywhere = first is None or part in seen.get(EVERY, ())
         ranks = {}
         for test in tests:
+            file = test.split("::")[0]
+            looks = file != direct and (part in seen.get(file, ()) or not seen[test])
             if part in seen[test]:
                 ranks[test] = len(seen[test])
-            elif everywhere or part in seen.get(test.split("::")[0], ()):
+            elif everywhere or looks:
                 ranks[test] = FAR
         return Chosen(ranks)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,9 +55,32 @@ def test_bco_by_hand():
     assert means(bco(0.5), batch) == pytest.approx(expected, abs=1e-12)
 
 
+def test_bco_takes_whole_responses():
+    """Rows of two steps of log-ratio 0.5 and −0.2 are rows of 1.0 and −0.4."""
+    short, long = labelled([1.0], [-0.4]), labelled([0.5], [-0.2])
+    logp = {k: x.expand(-1, 2) for k, x in long.steps.logp.items()}
+    twice = long.with_steps(Steps(torch.ones(2, 2, dtype=torch.bool), logp))
+    assert value(bco(0.5), twice) == pytest.approx(value(bco(0.5), short), abs=1e-12)
+
+
 def test_bco_of_one_side_alone_takes_its_mean():
     assert value(bco(0.5), labelled([1.0, -0.2], [])) == pytest.approx((softplus(-0.3) + softplus(0.3)) / 2, abs=1e-12)
     assert means(bco(0.5), labelled([1.0, -0.2], []))["shift"] == pytest.approx(0.2, abs=1e-12)
+
+
+def test_bco_of_one_row_a_side_and_of_no_row():
+    """βρ 0.3 | 0.9: δ = 0.6, and both lie on the wrong side of it. Nothing labelled costs nothing."""
+    batch = labelled([0.3], [0.9])
+    assert value(bco(1.0), batch) == pytest.approx(softplus(0.3), abs=1e-12)
+    assert means(bco(1.0), batch)["accuracy"] == 0.0
+    assert value(bco(0.5), labelled([], [0.8])) == pytest.approx(softplus(0.0), abs=1e-12)
+    empty = labelled([1.0], [])
+    nothing = bco(0.5).loss(replace(empty, rows=dict.fromkeys(empty.rows, torch.zeros(0, dtype=torch.int64))))
+    assert nothing.value.item() == 0.0 and nothing.metrics["bco/shift"][0].item() == 0.0
+
+
+def test_a_row_at_the_shift_counts_half():
+    assert means(bco(1.0), labelled([0.5], [0.5]))["accuracy"] == 0.5
 
 
 def test_bco_of_pairs_by_hand():
@@ -77,6 +101,8 @@ def test_the_shift_carries_no_gradient_and_is_weighted():
     """A pair of weight 0 moves nothing; the slope is −βσ(δ − βρ) a pair, δ a constant."""
     batch = of_pairs([1.0, 50.0], [-0.8, 7.0], weight=torch.tensor([1.0, 0.0]))
     assert value(bco_pair(0.5), batch) == pytest.approx(value(bco_pair(0.5), of_pairs([1.0], [-0.8])), abs=1e-6)
+    half = of_pairs([1.0], [-0.8], weight=torch.tensor([0.5]))
+    assert value(bco_pair(0.5), half) == pytest.approx(value(bco_pair(0.5), of_pairs([1.0], [-0.8])), abs=1e-6)
     s = 1 / (1 + math.exp(0.45))
     assert slopes(bco_pair(0.5), batch)[0] == pytest.approx(-0.5 * s, abs=1e-6)
 

@@ -1,6 +1,7 @@
 """SPO's degree loss (card 148) and RSO's links (card 159)."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -47,6 +48,17 @@ def test_the_gradient_reaches_the_states():
     assert found[1].tolist() == [[0.125, 0.125], [-0.25, 0.0]]
 
 
+def test_weights_of_lists_count_in_both_kinds():
+    """Cross-entropy of a zero head is log 2, of a sure one log(1 + e^{-2}) and log(1 + e^2): (½·log 2·2 + 2·…)/5. An
+    order loss has a unit a list."""
+    batch = graded({"degree0": [[0.0], [0.0], [2.0], [2.0]], "degree1": [[0.0]] * 4}, [[0, 1], [2, 3]], [1, 1, 1, 1])
+    heavy = replace(batch, lists=Lists(batch.lists.rows, weight=torch.tensor([0.5, 2.0])))
+    sure = math.log1p(math.exp(-2.0)) + math.log1p(math.exp(2.0))
+    assert degree_loss(1).loss(heavy).value.item() == pytest.approx((math.log(2) + 2 * sure) / 5, abs=1e-6)
+    assert degree_loss(1, "order").denominators([heavy])["degree"].item() == 2.5
+    assert degree_loss(1, "order").needs == ("lists", "steps.stats.value:degree0")
+
+
 def test_an_order_by_hand():
     batch = graded({"degree0": [[1.0], [0.5], [0.7]]}, [[0, 1, 2]], [1, 1, 1])
     expected = (1 - 0.5) + (1 - 0.3) + (1 + 0.2)
@@ -82,6 +94,8 @@ def test_the_pair_never_sees_a_copy():
 def test_what_cannot_be_is_refused():
     with pytest.raises(GuerdonError, match="'classify' or 'order'"):
         degree_loss(kind="sort")
+    with pytest.raises(GuerdonError, match="2 degrees, but the lists have 3"):
+        degree_loss(1).loss(graded(flat(3, 2), [[0, 1, 2]], [2, 1, 1]))
     with pytest.raises(GuerdonError, match="2 degrees, but the lists have 4"):
         degree_loss(1).loss(graded(flat(4, 2), [[0, 1, 2, 3]], [2, 1, 1, 1]))
 

@@ -8,7 +8,8 @@ import torch
 from guerdon.batch import Batch, Pairs, Steps
 from guerdon.divergences import f_divergence, generator
 from guerdon.errors import GuerdonError
-from guerdon.objectives import chi_po, dpo, f_dpo
+from guerdon.objectives import chi_po, dpo, f_dpo, log_ratio, pairwise, scaled
+from guerdon.objectives.divergent import clipped_gap
 from tests.objectives.test_losses import T1, pair, value
 
 KINDS = ("reverse_kl", "forward_kl", "js", "alpha")
@@ -19,6 +20,16 @@ def test_links_by_hand() -> None:
     expected = {"reverse_kl": 0.644397, "forward_kl": 0.642395, "js": 0.668460, "alpha": 0.643900}
     for kind, loss in expected.items():
         assert value(f_dpo(0.1, kind, 0.5), pair(*T1)) == pytest.approx(loss, abs=1e-6), kind
+
+
+def test_links_bend_only_where_float32_ends() -> None:
+    """ρ of −300 is plain DPO; e^60 and e^61 are still told apart. A gap without a bound is the logistic."""
+    far = pair([-301.5, -2.0], [-1.5, -1.5])
+    assert value(f_dpo(0.1, "reverse_kl"), far) == pytest.approx(value(dpo(0.1), far), rel=1e-6)
+    lost = [value(f_dpo(0.1, "forward_kl"), pair([rho - 1.5, -1.5], [-1.5, -1.5])) for rho in (-60.0, -61.0)]
+    assert lost[1] / lost[0] == pytest.approx(math.e, rel=1e-4)
+    unbounded = pairwise(scaled(0.1, log_ratio()), clipped_gap(math.inf))
+    assert value(unbounded, pair(*T1)) == pytest.approx(value(dpo(0.1), pair(*T1)), abs=1e-7)
 
 
 def test_every_link_starts_at_log_2() -> None:

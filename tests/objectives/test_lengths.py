@@ -55,12 +55,14 @@ def test_sampo_compares_equally_many_steps() -> None:
 
 
 def test_sampo_by_hand() -> None:
-    """One step of ρ = ½ against one of three of −½, whichever it is: h = 1. The reference is never trained."""
+    """One step of ρ = −1 + 2 = 1 against one of three of ρ = −2 + 1.5 = −½, whichever it is: h = 1.5, and
+    −log σ(0.15) = 0.620957. The reference is never trained."""
     mask = torch.tensor([[True, False, False], [True, True, True]])
-    logp = {"policy": torch.tensor([[-1.0] * 3, [-2.0] * 3]), "reference": torch.full((2, 3), -1.5).requires_grad_()}
+    logp = {"policy": torch.tensor([[-1.0] * 3, [-2.0] * 3]), "reference": torch.tensor([[-2.0] * 3, [-1.5] * 3])}
+    logp["reference"].requires_grad_()
     batch = Batch(Steps(mask, logp), pairs=Pairs(torch.tensor([0]), torch.tensor([1])), columns={ROW: [0, 1]})
     loss = sampo(0.1).loss(batch).value
-    assert loss.item() == pytest.approx(0.644397, abs=1e-6) and not loss.requires_grad
+    assert loss.item() == pytest.approx(0.620957, abs=1e-6) and not loss.requires_grad
 
 
 def test_sampo_of_equal_lengths_is_dpo() -> None:

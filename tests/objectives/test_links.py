@@ -167,7 +167,12 @@ def test_a_link_of_ones_own_is_as_good():
 
 
 def test_impossible_settings_are_named():
-    for make in (lambda: robust_dpo(flip=0.5), lambda: robust_dpo(flip=-0.1), lambda: exo(epsilon=0.0)):
+    for make in (
+        lambda: robust_dpo(flip=0.5),
+        lambda: robust_dpo(flip=-0.1),
+        lambda: exo(epsilon=0.0),
+        lambda: exo(epsilon=0.5),
+    ):
         with pytest.raises(GuerdonError, match=r"but .* came"):
             make()
     with pytest.raises(GuerdonError, match="tau"):

@@ -59,6 +59,18 @@ def test_metrics_by_hand():
     assert found["listwise/margin"] == pytest.approx((0.4 + 1.5) / 2, abs=1e-6)
 
 
+def test_metrics_of_ties_and_of_lists_that_rank_nothing():
+    """z of rows 0 and 3 is the same 0.5: a tie counts ½. Lists of equal values, of one or of no row rank nothing."""
+    rows = torch.tensor([[0, 3, 1], [1, 2, -1], [4, -1, -1], [-1, -1, -1]])
+    values = torch.tensor([[3.0, 2.0, 1.0], [1.0, 1.0, 9.0], [1.0, 9.0, 9.0], [9.0, 9.0, 9.0]])
+    ratios = [1.0, -0.5, 0.2, 1.0, 0.0]
+    found = RANKED.loss(batch(Lists(rows, values), ratios)).metrics
+    right, count = found["listwise/accuracy"]
+    assert (right.item(), count.item()) == (pytest.approx(2.5 / 3, abs=1e-6), 1.0)
+    margin, count = found["listwise/margin"]
+    assert (margin.item(), count.item()) == (pytest.approx(0.75, abs=1e-6), 1.0)
+
+
 def test_a_split_changes_nothing():
     whole = batch(LISTS)
     parts = whole.split(2)

@@ -15,11 +15,13 @@ from guerdon.objectives import (
     ipo_mean,
     ipo_sum,
     log_ratio,
+    logistic,
     pairwise,
     reinforce,
     scaled,
     simpo,
     value_loss,
+    weighted_log_ratio,
 )
 
 
@@ -64,8 +66,25 @@ def test_ipo_sum_and_mean_are_two_objectives():
     assert value(ipo_mean(0.1), batch) == pytest.approx((0.5 + 0.25 - 5) ** 2, abs=1e-5)
 
 
+def test_what_is_logged_of_a_pair():
+    """ρ = ½ and −½ times β."""
+    found = {k: float(a / b) for k, (a, b) in dpo(0.1).loss(pair(*T1)).metrics.items()}
+    expected = {"chosen": 0.05, "rejected": -0.05, "margin": 0.1, "accuracy": 1.0}
+    assert found == pytest.approx({f"dpo/{k}": v for k, v in expected.items()}, abs=1e-7)
+
+
 def test_hinge_on_log_ratios():
+    assert value(pairwise(scaled(2.0, log_ratio()), hinge()), pair(*T1)) == 0.0
     assert value(pairwise(scaled(0.05, log_ratio()), hinge()), pair(*T1)) == pytest.approx(0.95, abs=1e-6)
+
+
+def test_weights_of_steps_are_not_read_under_the_mask():
+    batch = pair(*T1, lengths=(1, 2))
+    steps = batch.read("steps")
+    weights = torch.where(steps.mask, 2.0, torch.nan)
+    loss = pairwise(weighted_log_ratio(lambda b, sign: weights, ()), logistic()).loss(batch).value
+    (slope,) = torch.autograd.grad(loss, steps.logp["policy"])
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-2.0)), abs=1e-6) and bool(torch.isfinite(slope).all())
 
 
 def test_simpo_by_hand():
@@ -166,6 +185,21 @@ def test_clip_fraction_counts_only_where_the_clip_acts():
 def test_value_loss_by_hand():
     assert value(value_loss(), online([1.0], [1.0], [0.4])) == pytest.approx(0.5 * 0.36, abs=1e-6)
     assert value(value_loss(clip=0.1), online([1.0], [1.0], [0.4])) == pytest.approx(0.5 * 0.81, abs=1e-6)
+
+
+def test_a_clipped_value_is_held_on_both_sides_of_what_it_was():
+    """From 0.5 to 0.9 and to 0.1 with a clip of 0.1, returns 1 and 0: the larger errors are those of 0.6 and 0.4."""
+    value_now = torch.tensor([[0.9], [0.1]], requires_grad=True)
+    others = {"old": torch.full((2, 1), 0.5, requires_grad=True), "return": torch.tensor([[1.0], [0.0]])}
+    others["return"].requires_grad_()
+    stats = {"value:total": value_now, "old_value:total": others["old"]}
+    batch = Batch(Steps(torch.ones(2, 1, dtype=torch.bool), {}, stats), returns={"total": others["return"]})
+    loss = value_loss(clip=0.1).loss(batch).value
+    assert loss.item() == pytest.approx(0.5 * 0.16, abs=1e-6)
+    assert torch.autograd.grad(loss, (value_now,), retain_graph=True)[0].tolist() == [[0.0], [0.0]]
+    plain = value_loss(clip=1.0).loss(batch).value
+    found = torch.autograd.grad(plain, (value_now, *others.values()), allow_unused=True)
+    assert found[0][:, 0].tolist() == pytest.approx([-0.05, 0.05], abs=1e-7) and found[1] is found[2] is None
 
 
 def test_options_are_checked():

@@ -158,6 +158,16 @@ def test_it_is_expectation_with_the_reference_taken_off():
     assert both[0] - both[1] == pytest.approx(-1.5, abs=1e-6)
 
 
+def test_likelihood_of_the_losers_is_another_thing():
+    made = batch()
+    assert made.steps is not None and made.pairs is not None
+    total = torch.where(made.steps.mask, made.steps.logp["policy"], 0.0).sum(-1)
+    for side in ("winner", "loser"):
+        expected = total[getattr(made.pairs, side)].mean().item()
+        assert value(expectation(1.0, side, "total")) == pytest.approx(expected, abs=1e-6)
+    assert total[made.pairs.winner].mean() != total[made.pairs.loser].mean()
+
+
 def test_the_reference_is_never_trained():
     reference = torch.full((2, 1), -1.5, requires_grad=True)
     steps = Steps(torch.ones(2, 1, dtype=torch.bool), {"policy": torch.ones(2, 1) * -1, "reference": reference})

@@ -8,7 +8,7 @@ import torch
 from guerdon.batch import Batch, Lists, Pairs, Steps
 from guerdon.errors import GuerdonError
 from guerdon.objectives import Objective, dpo, dpo_ranking, lipo, tpo_tree
-from guerdon.objectives.ranked import lambdas, step_margins, step_numbers
+from guerdon.objectives.ranked import lambdas, rescaled, step_margins, step_numbers
 
 
 def listed(ratios: list[float], value: list[float], rows: list[int] | None = None) -> Batch:
@@ -98,6 +98,17 @@ def test_lipo_by_hand():
     assert value(lipo(0.05), batch) == pytest.approx(-weight * log_sigmoid(0.05), abs=1e-12)
     expected = -(0.8 * log_sigmoid(0.05) + 0.2 * log_sigmoid(-0.05))
     assert value(lipo(0.05, "softmax"), batch) == pytest.approx(expected, abs=1e-12)
+
+
+def test_shares_of_the_softmax_are_of_the_whole():
+    """Values of 0.3 and 0.1 are shares of ¾ and ¼."""
+    expected = -(0.75 * log_sigmoid(0.05) + 0.25 * log_sigmoid(-0.05))
+    assert value(lipo(0.05, "softmax"), listed([0.5, -0.5], [0.3, 0.1])) == pytest.approx(expected, abs=1e-7)
+
+
+def test_a_missing_row_is_no_end_of_the_scale():
+    found = rescaled(Lists(torch.tensor([[3, 1, -1], [2, 0, 1]]), torch.tensor([[6.0, 2.0, 99.0], [4.0, 4.0, 4.0]])))
+    assert found.values().tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
 
 
 def test_rescaled_values_lie_between_0_and_1():

@@ -134,6 +134,12 @@ def test_an_empty_term_is_exactly_zero():
     assert loss.item() == 0.0 and bool((found == 0).all())
 
 
+def test_parts_are_numbers_to_read():
+    loss = (dpo(0.1) + 0.3 * sft("winner")).loss(ragged())
+    assert loss.value.requires_grad and not any(part.requires_grad for part in loss.parts.values())
+    assert loss.value.item() == pytest.approx(sum(part.item() for part in loss.parts.values()), abs=1e-6)
+
+
 def test_a_missing_need_is_one_sentence():
     batch = Batch(Steps(torch.ones(2, 1, dtype=torch.bool), {"policy": torch.zeros(2, 1)}))
     with pytest.raises(NeedsError, match=r"needs 'pairs'"):

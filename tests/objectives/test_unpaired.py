@@ -59,6 +59,22 @@ def test_metrics_by_hand():
     assert means == pytest.approx(expected, abs=1e-6)
 
 
+def test_one_mismatched_row_is_its_own_mean_and_a_tie_counts_half():
+    """z₀ = 0.4: βρ of 0.3 is behind for the desirable row, 0.3 ahead for one undesirable row, and 0.4 a tie."""
+    found = kto(1.0).loss(of_ratios([0.3, 0.3, 0.4, 0.4], desirable=[0], undesirable=[1, 2], mismatched=[3])).metrics
+    means = {k.removeprefix("kto/"): float(a / b) for k, (a, b) in found.items()}
+    expected = {"desirable": 0.3, "undesirable": 0.35, "accuracy": 0.5, "reference_point": 0.4}
+    assert means == pytest.approx(expected, abs=1e-6)
+
+
+def test_nothing_but_the_policy_learns():
+    batch = five()
+    logp = {"policy": batch.steps.logp["policy"], "reference": batch.steps.logp["reference"].requires_grad_()}
+    loss = kto(0.5).loss(batch.with_steps(Steps(batch.steps.mask, logp))).value
+    _, reference = torch.autograd.grad(loss, list(logp.values()), allow_unused=True)
+    assert reference is None
+
+
 def test_the_reference_point_is_clamped_after_the_mean_over_the_whole_batch():
     """trl#1911: one part's mean is positive, the whole one's negative, so z₀ is 0."""
     batch = of_ratios([1.0, -1.0, 2.0, -6.0], desirable=[0], undesirable=[1], mismatched=[2, 3])
