@@ -15,8 +15,8 @@ PEERS = {"simpo": "CPOTrainer (experimental), loss_type simpo, cpo_alpha 0", "kt
 ITEMS = {"simpo": "pairs", "kto": "rows"}
 """What batch, micro and the speeds count; a KTO row is one labelled response."""
 PAIRS = {
-    "simpo": {"sweep": 32, "same": 48, "free": 128, "held_out": 32},
-    "kto": {"sweep": 16, "same": 32, "free": 64, "held_out": 32},
+    "simpo": {"sweep": 32, "same": 48, "free": 384, "held_out": 128},
+    "kto": {"sweep": 16, "same": 32, "free": 128, "held_out": 64},
 }
 SAME_MICRO = {"simpo": 4, "kto": 16}
 """TRL takes KTO's z₀ from one forward pass, so the whole batch must be one to compare."""

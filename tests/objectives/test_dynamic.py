@@ -39,11 +39,11 @@ def test_beta_by_hand() -> None:
 
 
 def test_what_is_logged_is_in_units_of_the_first_beta() -> None:
-    """h = 1, −3 and a tie of ρ = 0.5 on both sides: β₀ρ and how often the preferred side is ahead."""
-    here = batch([1.0, -3.0, 0.0])
+    """h = 1, 3 and a tie of ρ = 0.5 on both sides: β₀ρ and how often the preferred side is ahead."""
+    here = batch([1.0, 3.0, 0.0])
     here.steps.logp["policy"].data[[2, 5]] += 0.5
     found = {k.removeprefix("beta_dpo/"): float(a / b) for k, (a, b) in beta_dpo().loss(here).metrics.items()}
-    expected = {"chosen": -0.05, "rejected": 0.05 / 3, "margin": -0.2 / 3, "accuracy": 0.5, "gap": -0.2 / 3}
+    expected = {"chosen": 0.15, "rejected": 0.05 / 3, "margin": 0.4 / 3, "accuracy": 2.5 / 3, "gap": 0.4 / 3}
     assert {k: found[k] for k in expected} == pytest.approx(expected, abs=1e-6)
 
 
