@@ -57,7 +57,9 @@ FRONTIERS = """Measured on the lab's [`finite` testbed](lab.md), where gold and 
 hyperparameters, {updates} updates, {seeds} seeds. Each method trains through a whole range of KL; what is compared is
 gold above the start, averaged over KL up to {limit:g} nats. In brackets the 95 % interval of the paired difference to
 DPO, where it leaves out 0. Three kinds of annotator: labels drawn from gold, the same with 20 % of them flipped, and
-annotators who like length. A response is one step here: what a method does to tokens and lengths is not seen.{stale}
+annotators who like length. A response is one step here: what a method does to tokens and lengths is not seen. The
+hyperparameters were published for long responses of large models, so that a low line is no verdict on a method.
+DiscoPOP's loss rises at a margin of 0, where every run starts (`tests/objectives/test_links.py`).{stale}
 
 ![Gold above the start against KL, a line a method](choosing-an-objective.svg)
 
