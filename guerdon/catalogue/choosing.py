@@ -26,8 +26,8 @@ runs saw the effect stands in the last column below:
 ## The methods
 
 *Needs*: what is read beside the policy's own log-probs. *Cost*: time of an update relative to DPO's on the same pairs,
-reference cached (`python -m benchmarks direct`). *Verdict*: of the method's own entry in the [catalogue](catalogue.md),
-where it has one.
+reference cached ({cost}).
+*Verdict*: of the method's own entry in the [catalogue](catalogue.md), where it has one.
 
 {offline}
 
@@ -74,6 +74,7 @@ def page(costs: Mapping[str, Any] | None, frontiers: Mapping[str, Any] | None, r
     verdicts = {m.card: (m.slug, str(describe(m, results)["verdict"])) for m in entries()}
     found = methods.presets()
     return PAGE.format(
+        cost="`python -m benchmarks direct`" + ("" if costs else ", not measured yet"),
         advice=_advice({p.name for p in found}),
         offline=_table([p for p in found if not p.online], verdicts, costs),
         online=_table([p for p in found if p.online], verdicts, None),
@@ -95,11 +96,7 @@ def _table(presets: Sequence[Preset], verdicts: Mapping[int, tuple[str, str]], c
     for p in presets:
         slug, verdict = verdicts.get(p.card, ("", "–")) if p.card is not None else ("", "–")
         told = f"[{verdict}](catalogue.md)" if slug else verdict
-        cost = (
-            []
-            if not costs
-            else [f"{costs['seconds'][p.name] / costs['seconds']['dpo']:.2f}" if p.name in costs["seconds"] else "–"]
-        )
+        cost = [] if not costs else [f"{costs['cost'][p.name]:.2f}" if p.name in costs["cost"] else "–"]
         lines.append(f"| {' | '.join([f'`{p.name}`', _needs(p), *cost, p.protects or '–', told])} |")
     return "\n".join(lines)
 
