@@ -14,10 +14,16 @@ from guerdon.lab.protocol import verdict
 SLUGS = [m.slug for m in entries()]
 
 
+@pytest.fixture(scope="module")
+def testbeds(tmp_path_factory):
+    """Testbeds of smoke runs are kept apart from the user's; entries share them."""
+    return tmp_path_factory.mktemp("testbeds")
+
+
 @pytest.fixture
-def small_cache(tmp_path, monkeypatch):
-    """Testbeds of smoke runs are kept apart from the user's."""
-    monkeypatch.setenv("GUERDON_CACHE", str(tmp_path / "cache"))
+def small_cache(tmp_path, testbeds, monkeypatch):
+    """A folder for the results of one entry."""
+    monkeypatch.setenv("GUERDON_CACHE", str(testbeds))
     return tmp_path
 
 
