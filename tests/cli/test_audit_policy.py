@@ -37,7 +37,8 @@ def test_beside_its_start_a_policy_shows_what_training_changed(llama: Path, tmp_
     assert found.accuracy.estimate >= found.reference.estimate
 
 
-def test_what_cannot_be_ranked_is_said(llama: Path, refused: Refused, prefs: Path) -> None:
+def test_what_cannot_be_ranked_is_said(llama: Path, gpt2: Path, refused: Refused, prefs: Path) -> None:
+    assert "of shape" in refused("audit", prefs, "--policy", llama, "--reference", gpt2)
     assert "name it with --policy" in refused("audit", prefs, "--reference", llama)
     tied = [replace(pair, comparisons=(Comparison(0, 1, 0.5),)) for pair in PAIRS[:3]]
     with pytest.raises(GuerdonError, match="no record has one"):

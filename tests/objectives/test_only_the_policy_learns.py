@@ -7,14 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from guerdon.errors import GuerdonError
+from guerdon.batch import Batch
 from guerdon.objectives import Objective
 from guerdon.training import methods
 from guerdon.training.numbered import number_pairs
+from tests.properties.cases_direct_data import BATCH as STEPPED
 from tests.properties.cases_direct_free import BATCH
-
-OTHERS = {"modpo", "srpo", "tpo-tree", "spo-degree"}
-"""These read roles, embeddings or heads; their own files hold them to the same."""
+from tests.properties.cases_direct_general import ROLES
 
 
 def objective_of(name: str) -> Objective:
@@ -24,19 +23,22 @@ def objective_of(name: str) -> Objective:
     return made if isinstance(made, Objective) else made(0)
 
 
+def everything(name: str) -> Batch:
+    """A batch with all that any method reads; every log-prob would take a gradient."""
+    free, stepped = BATCH.read("steps"), STEPPED.read("steps")
+    known = {**free.logp, **dict.fromkeys(("round", "previous", "sampler"), free.logp["old"])}
+    logp = {k: x.detach().clone().requires_grad_() for k, x in known.items()}
+    steps = replace(free, logp=logp, stats={**stepped.stats, **free.stats}, spans=stepped.spans)
+    columns = {**STEPPED.columns, **BATCH.columns, "win_rate": [0.3] * len(BATCH)}
+    rows = {**BATCH.rows, "reference": torch.tensor([4, 7])}
+    lists = ROLES.lists if name == "srpo" else BATCH.lists
+    return number_pairs(replace(BATCH, steps=steps, columns=columns, rows=rows, lists=lists))
+
+
 @pytest.mark.parametrize("name", methods.names())
 def test_only_the_policy_learns(name: str) -> None:
-    steps = BATCH.read("steps")
-    known = {**steps.logp, **dict.fromkeys(("round", "previous", "sampler"), steps.logp["old"])}
-    logp = {k: x.detach().clone().requires_grad_() for k, x in known.items()}
-    columns = {**BATCH.columns, "win_rate": [0.3] * len(BATCH), "z": [0.1] * len(BATCH)}
-    rows = {**BATCH.rows, "reference": torch.tensor([4, 7])}
-    batch = number_pairs(replace(BATCH, steps=replace(steps, logp=logp), columns=columns, rows=rows))
-    try:
-        loss = objective_of(name).loss(batch).value
-    except GuerdonError:
-        assert name in OTHERS
-        return
-    found = torch.autograd.grad(loss, list(logp.values()), allow_unused=True)
+    batch = everything(name)
+    logp = batch.read("steps").logp
+    found = torch.autograd.grad(objective_of(name).loss(batch).value, list(logp.values()), allow_unused=True)
     for key, slope in zip(logp, found, strict=True):
         assert (slope is not None and bool(slope.any())) == (key == "policy"), key
