@@ -96,7 +96,7 @@ def _table(presets: Sequence[Preset], verdicts: Mapping[int, tuple[str, str]], c
     for p in presets:
         slug, verdict = verdicts.get(p.card, ("", "–")) if p.card is not None else ("", "–")
         told = f"[{verdict}](catalogue.md)" if slug else verdict
-        cost = [] if not costs else [f"{costs['cost'][p.name]:.2f}" if p.name in costs["cost"] else "–"]
+        cost = [] if not costs else [f"{costs['methods'][p.name]['cost']:.2f}" if p.name in costs["methods"] else "–"]
         lines.append(f"| {' | '.join([f'`{p.name}`', _needs(p), *cost, p.protects or '–', told])} |")
     return "\n".join(lines)
 
