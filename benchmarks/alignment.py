@@ -97,7 +97,7 @@ def ours(settings: Mapping[str, Any]) -> dict[str, Any]:
         stages["tokenise"] = time.perf_counter() - began
         snapshots = Snapshots(model) if method == "simpo" else Snapshots(model, reference=Frozen())
         micro = Micro(rows=2 * settings["micro"])
-        optim, seed = Optim(lr=RATE, clip=1.0), Seed(settings["seed"])
+        optim, seed = Optim(lr=RATE, clip=1.0, fused=True), Seed(settings["seed"])
         if method == "kto":
             rounds = -(-len(source) // settings["batch"])
             recipe = Recipe(world, snapshots, source, kto(BETA[method]), optim, rounds, seed, micro=micro)

@@ -94,8 +94,8 @@ def page(result: Mapping[str, Any]) -> Section:
     """A part a method; the ratios of both."""
     text = """
 The model, the pairs and the timing are those of DPO above: a Llama of 5.3 M parameters, hh_rlhf (harmless), 16 items an
-update, AdamW, float32 where bf16 is not named; texts to last update. KTO reads each pair as two labelled rows, and its
-speed counts these; a mismatched row beside each is made, read and timed in both arms.
+update, fused AdamW, float32 where bf16 is not named; texts to last update. KTO reads each pair as two labelled rows,
+and its speed counts these; a mismatched row beside each is made, read and timed in both arms.
 """
     ratios: list[Ratio] = []
     for method in TITLES:

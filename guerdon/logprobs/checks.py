@@ -62,13 +62,18 @@ def checked_heads(
             raise GuerdonError(f"{name} must have one entry per token {list(hidden.shape[:-1])}, got {list(x.shape)}")
     if real_vocab is not None and not 0 < real_vocab <= weight.shape[0]:
         raise GuerdonError(f"real_vocab must lie in 1..{weight.shape[0]}, the rows of the head, got {real_vocab}")
-    cut = slice(0, real_vocab)
-    weight, bias = weight[cut], None if bias is None else bias[cut]
+    weight, bias = _cut(weight, real_vocab), None if bias is None else _cut(bias, real_vocab)
     if second is not None:
-        second = (second[0], second[1][cut], None if second[2] is None else second[2][cut])
+        bias2 = None if second[2] is None else _cut(second[2], real_vocab)
+        second = (second[0], _cut(second[1], real_vocab), bias2)
         if second[1].shape[0] != weight.shape[0]:
             raise GuerdonError(
                 f"both heads must share one vocabulary, got {weight.shape[0]} and {second[1].shape[0]} words; "
                 "set real_vocab to the tokenizer's size"
             )
     return weight, bias, second
+
+
+def _cut(x: Tensor, rows: int | None) -> Tensor:
+    """The first rows. A whole head is no slice of itself: the gradient of a slice is written into zeros of its size."""
+    return x if rows is None or rows == len(x) else x[:rows]

@@ -19,7 +19,8 @@ class Optim:
     at the end.
 
     kind: 'adamw', 'adam' (weight decay as L2) or 'sgd' (``momentum``). clip: largest gradient norm over all parameters,
-    or None. Raises GuerdonError where a value is out of range.
+    or None. fused: torch's fused kernels, some times as fast on CPU and CUDA; they round otherwise, so a run differs in
+    its last bits. Raises GuerdonError where a value is out of range.
     """
 
     lr: float = 1e-4
@@ -31,6 +32,7 @@ class Optim:
     weight_decay: float = 0.0
     momentum: float = 0.0
     clip: float | None = 1.0
+    fused: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -57,10 +59,13 @@ class Optim:
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """A fresh torch optimiser over these parameters."""
         kept = list(parameters)
+        fused = self.fused or None  # None: torch's own choice among the others
         if self.kind == "sgd":
-            return torch.optim.SGD(kept, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+            return torch.optim.SGD(
+                kept, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, fused=fused
+            )
         kind = torch.optim.AdamW if self.kind == "adamw" else torch.optim.Adam
-        return kind(kept, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
+        return kind(kept, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, fused=fused)
 
 
 def take_step(
@@ -100,8 +105,9 @@ def load_moments(
 ) -> None:
     """Put back what ``moments`` gave, bit for bit."""
     optimiser.state.clear()
+    fused = any(group.get("fused") for group in optimiser.param_groups)
     for name, values in saved.items():
-        # Adam's counter stays on the CPU, as torch makes it; everything else lies beside its parameter.
+        # Adam's counter stays on the CPU where torch makes it so; everything else lies beside its parameter.
         optimiser.state[names[name]] = {
-            k: v.clone() if k == "step" else v.clone().to(names[name].device) for k, v in values.items()
+            k: v.clone() if k == "step" and not fused else v.clone().to(names[name].device) for k, v in values.items()
         }

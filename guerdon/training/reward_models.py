@@ -170,6 +170,7 @@ def fit_scalar_model(
     smoothing: float = 0.0,
     centre: float = 0.0,
     bootstrap: bool = False,
+    fused: bool = False,
     seed: Seed | None = None,
     progress: Progress | None = None,
     kept: Resumable | None = None,
@@ -181,10 +182,10 @@ def fit_scalar_model(
     ``max_norm``. centre: weight of the mean of (z_w + z_l)², which keeps scores near zero. Order and dropout come from
     ``seed`` alone. tokens_at_once: how many tokens a forward pass takes where rows can be packed, which bounds the
     memory and changes only rounding; a model with dropout or another shape reads each batch whole and padded. compute:
-    torch.bfloat16 for the backbone's matrix products, weights and sums staying float32 (``model.compute``). kept:
-    where the fit keeps itself; what stands there is gone on with, to the very weights of a fit that was never stopped.
-    Raises DataError naming the record whose response does not fit the context, GuerdonError where the loss is not
-    finite.
+    torch.bfloat16 for the backbone's matrix products, weights and sums staying float32 (``model.compute``). fused:
+    torch's fused AdamW, which rounds otherwise. kept: where the fit keeps itself; what stands there is gone on with, to
+    the very weights of a fit that was never stopped. Raises DataError naming the record whose response does not fit the
+    context, GuerdonError where the loss is not finite.
     """
     seed = seed or Seed(0)
     pairs = TextPairs.of(records)
@@ -193,7 +194,7 @@ def fit_scalar_model(
     total = epochs * -(-len(pairs) // pairs_at_once)
     named = {k: p for k, p in model.named_parameters() if p.requires_grad}
     free = list(named.values())
-    optimiser = torch.optim.AdamW(free, lr=lr, weight_decay=weight_decay)
+    optimiser = torch.optim.AdamW(free, lr=lr, weight_decay=weight_decay, fused=fused or None)
     about = {"pairs": len(pairs), "steps": total, "lr": lr, "pairs_at_once": pairs_at_once}
     history: History = [] if kept is None else kept.restore(named, optimiser, about)
     read = reader(model, tokens_at_once or default_budget(model.device))

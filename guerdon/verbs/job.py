@@ -184,8 +184,9 @@ def recipe_of(job: Job) -> Recipe:
     o = job.options
     lr = o.optim.lr or (3e-4 if job.parameters < TINY else 1e-4 if o.lora.rank else 1e-6)
     note = {k: v for k, v in schema.plain(o).items() if k not in NOT_IDENTITY}
+    own = {key: getattr(o.optim, key) for key in ("warmup", "weight_decay", "clip", "fused")}
     shared: dict[str, Any] = {
-        "optim": Optim(lr=lr, warmup=o.optim.warmup, weight_decay=o.optim.weight_decay, clip=o.optim.clip),
+        "optim": Optim(lr=lr, **own),
         "seed": job.seed,
         "micro": Micro(rows=o.micro),
         "evals": (Every(o.eval_every, lambda _: measured(job), "eval"),) if o.eval_every else (),

@@ -48,6 +48,7 @@ class OptimOptions:
     weight_decay: float = opt(0.0, "Decoupled weight decay.", least=0)
     warmup: int = opt(10, "Updates of linear rise.", least=0)
     clip: float = opt(1.0, "Largest gradient norm.", above=0)
+    fused: bool = opt(False, "torch's fused kernels: faster, and the last bits round otherwise.")
 
 
 @dataclass(frozen=True)

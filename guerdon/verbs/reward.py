@@ -199,6 +199,7 @@ def _fit(
         warmup=chosen.optim.warmup,
         weight_decay=chosen.weight_decay,
         max_norm=chosen.optim.clip,
+        fused=chosen.optim.fused,
         smoothing=chosen.smoothing,
         bootstrap=bool(chosen.bootstrap) if chosen.bootstrap is not None else chosen.members > 1,
         seed=seed,
