@@ -30,6 +30,9 @@ def fresh(call: str, settings: Mapping[str, Any], *, threads: int = 1, timeout: 
             "HF_HUB_OFFLINE": "1",
             # Rows of ever new lengths would fill oneDNN's cache of kernels, some hundred MB of them, in any arm.
             "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16",
+            # Freed memory stays with the process; fetching it again in every pass slows any arm.
+            "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+            "MALLOC_MMAP_THRESHOLD_": str(2**25),
             "WANDB_DISABLED": "true",
         }
         done = subprocess.run(
