@@ -156,7 +156,10 @@ def live(recipe: Recipe, objective: Objective, batch: Batch, samples: Samples, s
     now = tuple(n for n in names if n == OLD and n not in known(recipe))
     of = tuple(dict.fromkeys((LIVE, *(n for n in names if n not in now))))
     probe = None if recipe.probe is None else recipe.probe(samples, seed)
-    fresh = recipe.world.rescore(recipe.snapshots, samples, of, stats, probe)
+    rows = still(recipe, objective, batch)
+    # Few worlds can spare a row its backward pass; in the others its gradient is zero.
+    spared = {} if rows is None or not getattr(recipe.world, "spares", False) else {"still": rows}
+    fresh = recipe.world.rescore(recipe.snapshots, samples, of, stats, probe, **spared)
     if isinstance(fresh, Predictions):
         detached = {n: fresh.predicted[LIVE].detach() for n in now}
         whole = replace(fresh, predicted={**held, **fresh.predicted, **detached})
@@ -165,6 +168,21 @@ def live(recipe: Recipe, objective: Objective, batch: Batch, samples: Samples, s
     have = fresh if batch.steps is None else batch.steps
     steps = replace(have, logp={**held, **fresh.logp, **detached}, stats={**have.stats, **fresh.stats})
     return replace(batch, steps=steps)
+
+
+def still(recipe: Recipe, objective: Objective, batch: Batch) -> Tensor | None:
+    """bool [N]: rows that the source calls still, where every term reads them for its sums over the batch and none
+    reads them otherwise; None where there are none or a term may read any row."""
+    paths: tuple[str, ...] = getattr(recipe.source, "still", ())
+    if not paths or not all(t.couple is not None and set(paths) <= set(t.needs) for t in objective.terms):
+        return None
+    rows = torch.zeros(len(batch), dtype=torch.bool, device=batch.device)
+    for path in paths:
+        rows[batch.read(path)] = True
+    for path in objective.needs:
+        if path.startswith("rows.") and path not in paths:
+            rows[batch.read(path)] = False
+    return rows
 
 
 def _in_parts(

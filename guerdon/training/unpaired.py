@@ -38,7 +38,8 @@ class Unpaired:
         samples = world.recorded([*prompts, *prompts], [*responses, *(responses[j] for j in other)])
 
     desirable: bool [N]. A draw of ``per_round`` items has 2 · per_round rows, a mismatched one behind its labelled one,
-    and names them 'desirable', 'undesirable' and 'mismatched'. Orders and epochs as in ``Recorded``.
+    and names them 'desirable', 'undesirable' and 'mismatched'. Orders and epochs as in ``Recorded``. still: rows that
+    an objective reads for sums over the batch, which carry no gradient.
     """
 
     samples: Samples
@@ -47,6 +48,7 @@ class Unpaired:
     seed: Seed | None = field(default_factory=lambda: Seed(0).child("records"))
     gives: tuple[str, ...] = ("rows.desirable", "rows.undesirable", "rows.mismatched")
     recorded: bool = True
+    still: tuple[str, ...] = ("rows.mismatched",)
 
     def __post_init__(self) -> None:
         if self.desirable.ndim != 1 or self.desirable.dtype != torch.bool or len(self.desirable) == 0:

@@ -64,6 +64,41 @@ def test_a_prompt_stands_once_in_a_pack() -> None:
     assert [s.stop for s in given.segments][:-1] == [s.start for s in given.segments][1:]
 
 
+STILL = torch.tensor([False, True, False, True, True, True, False])
+"""Of the three rows of a prompt one, both of another prompt, a row alone."""
+
+
+def test_still_segments_stand_last() -> None:
+    (given,) = packs(token_rows(PROMPTS, RESPONSES), 10_000, still=STILL)
+    moving = len(PROMPTS[0]) + len(PROMPTS[6]) + sum(len(r) for r, s in zip(RESPONSES, STILL, strict=True) if not s)
+    assert given.moving == moving
+    assert pack().moving == len(pack().ids) == len(given.ids)
+    own = given.own < given.moving
+    assert torch.equal(own, ~STILL[given.row])
+    assert own.sort(descending=True).values.equal(own)
+    assert [s.stop for s in given.segments][:-1] == [s.start for s in given.segments][1:]
+
+
+@pytest.mark.parametrize("still", [STILL, ~STILL, torch.ones_like(STILL)])
+def test_still_rows_have_the_same_states_and_give_no_gradient(still: Tensor) -> None:
+    """To float32's rounding: products over fewer rows at once may add up in another order."""
+    model = tiny("llama").model.eval()
+    found, gradients = [], []
+    for flags in (None, still):
+        (given,) = packs(token_rows(PROMPTS, RESPONSES), 10_000, still=flags)
+        order = given.place.argsort()
+        states = forest.states(model, given, given.read)[order]
+        found.append(states.detach())
+        moves = ~still[given.row[order]]
+        loss = torch.where(moves[:, None], states.square(), 0).sum()
+        asked = [p for p in model.parameters() if p.requires_grad]
+        got = torch.autograd.grad(loss, asked, allow_unused=True) if loss.requires_grad else [None] * len(asked)
+        gradients.append([torch.zeros_like(p) if g is None else g for g, p in zip(got, asked, strict=True)])
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
 def test_the_normalisation_is_transformers_own() -> None:
     """Value and both gradients, to a few roundings of float32."""
     from transformers.models.llama.modeling_llama import LlamaRMSNorm

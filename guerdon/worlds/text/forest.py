@@ -1,5 +1,5 @@
 """Hidden states of packed rows through the modules of a Llama-shaped model: linear maps see tokens alone, attention
-sees segments, and the last layer is finished only where a state is read.
+sees segments, the last layer is finished only where a state is read, and rows that are still carry no gradient.
 
 It is used only where ``heads.find_head`` finds it equal to the model itself, which is its slow twin.
 """
@@ -32,35 +32,69 @@ def supported(body: Any) -> bool:
 
 
 def states(body: Any, pack: Pack, read: Tensor) -> Tensor:
-    """Last hidden states [m,D] of the tokens with the flat numbers ``read`` [m], repeats allowed. Carries gradient.
+    """Last hidden states [m,D] of the tokens with the flat numbers ``read`` [m], repeats allowed. Carries gradient, but
+    not to the tokens behind ``pack.moving``.
 
     body: a backbone that is ``supported``.
     """
-    x = body.embed_tokens(pack.ids)
-    cos, sin = body.rotary_emb(x, pack.position[None])
-    n, rows = len(x), _even(len(x), x.device)
-    x, cos, sin = _filled(x, rows), _filled(cos[0, :, None], rows), _filled(sin[0, :, None], rows)
     needed, back = torch.unique(read, return_inverse=True)
-    whole = [(s, s.start) for s in pack.segments]
+    cut = pack.moving if torch.is_grad_enabled() else len(pack.ids)
+    ends = [(begin, end) for begin, end in ((0, cut), (cut, len(pack.ids))) if begin < end]
+    lanes = [_Lane(body, pack, begin, end, needed, end <= cut) for begin, end in ends]
     for i, layer in enumerate(body.layers):
-        attention = layer.self_attn
+        before: list[tuple[Tensor, Tensor]] = []
+        for lane in lanes:
+            before.append(lane.through(layer, before, i + 1 == len(body.layers)))
+    return torch.cat([lane.last(body.norm) for lane in lanes])[back]
+
+
+class _Lane:
+    """The flat tokens [begin, end) on their way through the layers, with gradient or without; a later lane sees the
+    tokens of the earlier ones."""
+
+    def __init__(self, body: Any, pack: Pack, begin: int, end: int, needed: Tensor, moves: bool) -> None:
+        self.moves = moves and torch.is_grad_enabled()
+        self.seen = [s for s in pack.segments if s.start < end]
+        self.own = [s for s in self.seen if s.start >= begin]
+        self.begin, self.n, self.rows = begin, end - begin, _even(end - begin, pack.ids.device)
+        self.needed = needed[(needed >= begin) & (needed < end)]
+        with torch.set_grad_enabled(self.moves):
+            x = body.embed_tokens(pack.ids[begin:end])
+            cos, sin = body.rotary_emb(x, pack.position[None, begin:end])
+            self.x, self.cos, self.sin = (_filled(t, self.rows) for t in (x, cos[0, :, None], sin[0, :, None]))
+
+    def through(self, layer: Any, before: Sequence[tuple[Tensor, Tensor]], last: bool) -> tuple[Tensor, Tensor]:
+        """One layer; its keys and values [n,heads,D]. before: those of the earlier lanes. last: whether only needed
+        tokens are asked for."""
+        with torch.set_grad_enabled(self.moves):
+            return self._through(layer, before, last)
+
+    def _through(self, layer: Any, before: Sequence[tuple[Tensor, Tensor]], last: bool) -> tuple[Tensor, Tensor]:
+        attention, x, rows, cos, sin = layer.self_attn, self.x, self.rows, self.cos, self.sin
         size = attention.head_dim
         y = normed(layer.input_layernorm, x)
-        k = turned(attention.k_proj(y).view(rows, -1, size), cos, sin)[:n]
-        v = attention.v_proj(y).view(rows, -1, size)[:n]
-        asked = whole
-        if i + 1 == len(body.layers):
-            asked = _reaching(pack.segments, needed.tolist())
+        k = turned(attention.k_proj(y).view(rows, -1, size), cos, sin)[: self.n]
+        v = attention.v_proj(y).view(rows, -1, size)[: self.n]
+        asked, n = [(s, s.start) for s in self.own], self.n
+        if last:
+            asked = _reaching(self.own, self.needed.tolist())
             at = torch.cat([torch.arange(first, s.stop, device=x.device) for s, first in asked])
             n, rows = len(at), _even(len(at), x.device)
-            x, y, cos, sin = (_filled(t[at], rows) for t in (x, y, cos, sin))
-            needed = torch.searchsorted(at, needed)
+            x, y, cos, sin = (_filled(t[at - self.begin], rows) for t in (x, y, cos, sin))
+            self.needed = torch.searchsorted(at, self.needed)
         q = turned(attention.q_proj(y).view(rows, -1, size), cos, sin)[:n]
         look = _by_segments if x.device.type == "cpu" else _by_tiles
-        seen = look(q, k, v, pack.segments, asked, attention.scaling).flatten(1)
+        keys, values = (torch.cat([*held, own]) if before else own for *held, own in zip(*before, (k, v), strict=True))
+        seen = look(q, keys, values, self.seen, asked, attention.scaling).flatten(1)
         x = _plus(x, attention.o_proj(_filled(seen, rows)))
-        x = _plus(x, layer.mlp(normed(layer.post_attention_layernorm, x)))
-    return body.norm(x[needed])[back]
+        self.x = _plus(x, layer.mlp(normed(layer.post_attention_layernorm, x)))
+        return k, v
+
+    def last(self, norm: Any) -> Tensor:
+        """The states of the needed tokens, in their order."""
+        with torch.set_grad_enabled(self.moves):
+            states: Tensor = norm(self.x[self.needed])
+        return states
 
 
 def _even(n: int, device: torch.device) -> int:

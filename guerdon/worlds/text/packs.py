@@ -34,7 +34,7 @@ class Pack:
     ids, position: int64 [M]. segments: they cover the tokens in order. labels: int64 [m], the chosen tokens; read:
     int64 [m], the flat number of the token whose state predicts each; own: int64 [m], that of the label itself; place:
     int64 [m], where each stands in the [N·L] of the rows; row: int64 [m]; last: bool [m], whether it is its row's last
-    token.
+    token. moving: the first tokens, which may carry gradient; the segments behind them are of still rows alone.
     """
 
     ids: Tensor
@@ -46,6 +46,7 @@ class Pack:
     place: Tensor
     row: Tensor
     last: Tensor
+    moving: int
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,14 @@ class _Tree:
     tokens: int
 
 
-def packs(rows: TokenRows, max_tokens: int, share: bool = True) -> Iterator[Pack]:
+def packs(rows: TokenRows, max_tokens: int, share: bool = True, still: Tensor | None = None) -> Iterator[Pack]:
     """Packs of at most ``max_tokens`` tokens each (at least one tree), trees of similar trunks together. Rows without
-    a chosen token are left out. share False: every row a tree of its own.
+    a chosen token are left out. share False: every row a tree of its own. still: bool [N], rows whose own tokens stand
+    last, so that they can be read without gradient.
 
     Raises GuerdonError where a row begins with a chosen token, which nothing predicts.
     """
-    flat = _Flat(rows)
+    flat = _Flat(rows, still)
     for trees in _budgeted(flat.trees(share, max_tokens), max_tokens):
         yield flat.pack(trees)
 
@@ -71,7 +73,8 @@ def packs(rows: TokenRows, max_tokens: int, share: bool = True) -> Iterator[Pack
 class _Flat:
     """Rows without their padding, as plain lists and offsets."""
 
-    def __init__(self, rows: TokenRows) -> None:
+    def __init__(self, rows: TokenRows, still: Tensor | None) -> None:
+        self.still: list[bool] = [False] * len(rows) if still is None else still.tolist()
         self.device = rows.ids.device
         real = rows.attention.nonzero()
         self.place = real[:, 0] * rows.width + real[:, 1]
@@ -122,18 +125,7 @@ class _Flat:
 
     def pack(self, trees: Sequence[_Tree]) -> Pack:
         """The forest of these trees."""
-        cuts = [(t.rows[0], 0, t.shared) for t in trees]
-        segments: list[Segment] = []
-        begin = 0
-        for _, _, size in cuts:
-            segments.append(Segment(begin, begin + size, begin))
-            begin += size
-        for tree, trunk in zip(trees, list(segments), strict=True):
-            for i in tree.rows if len(tree.rows) > 1 else ():
-                size = self.length[i] - tree.shared
-                cuts.append((i, tree.shared, self.length[i]))
-                segments.append(Segment(begin, begin + size, trunk.start, tree.shared))
-                begin += size
+        cuts, segments, moving = self._cut(trees)
         source = self._tokens(cuts)
         number = torch.arange(len(source), device=self.device)
         before = number - 1
@@ -154,7 +146,34 @@ class _Flat:
             self.place[at],
             self.row[at],
             self.at[at] == length[self.row[at]] - 1,
+            moving,
         )
+
+    def _cut(self, trees: Sequence[_Tree]) -> tuple[list[tuple[int, int, int]], list[Segment], int]:
+        """(row, from, to) of every segment, the segments, and how many of their tokens may carry gradient: trunks and
+        branches with a moving row first, then those of still rows alone."""
+        cuts: list[tuple[int, int, int]] = []
+        segments: list[Segment] = []
+        trunks: dict[int, Segment] = {}
+
+        def put(row: int, begin: int, end: int, trunk: Segment | None = None) -> Segment:
+            at = segments[-1].stop if segments else 0
+            cuts.append((row, begin, end))
+            segments.append(Segment(at, at + end - begin, at if trunk is None else trunk.start, begin))
+            return segments[-1]
+
+        moving = 0
+        for still in (False, True):
+            for k, tree in enumerate(trees):
+                if all(self.still[i] for i in tree.rows) == still:
+                    trunks[k] = put(tree.rows[0], 0, tree.shared)
+            for k, tree in enumerate(trees):
+                for i in tree.rows if len(tree.rows) > 1 else ():
+                    if self.still[i] == still:
+                        put(i, tree.shared, self.length[i], trunks[k])
+            if not still:
+                moving = segments[-1].stop if segments else 0
+        return cuts, segments, moving
 
     def _tokens(self, cuts: Sequence[tuple[int, int, int]]) -> Tensor:
         """Flat numbers in the rows of the segments (row, from, to), one after the other."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -51,16 +51,20 @@ class Evidence:
     after: Tensor | None = None
 
 
-def pieces(rows: TokenRows, head: Head, max_tokens: int, layout: str = "shared") -> Iterator[Chunk | Pack]:
+def pieces(
+    rows: TokenRows, head: Head, max_tokens: int, layout: str = "shared", still: Tensor | None = None
+) -> Iterator[Chunk | Pack]:
     """The rows in forward passes of at most ``max_tokens`` tokens, in one of ``LAYOUTS``. Where the model can be read
     neither by ``forest.states`` nor by ``masked.states``, packs are padded chunks; 'padded' is one chunk of any size.
+    still: bool [N], rows whose tokens stand last in the packs of ``forest``.
     """
     # On a CPU small passes win: their tensors stay in the caches, and segments beside each other are of like length.
     small = rows.ids.device.type == "cpu"
     share = layout == "shared"
     if share or layout == "packed":
         if head.packs:
-            return packs(rows, min(max_tokens, _CPU_TOKENS * torch.get_num_threads()) if small else max_tokens, share)
+            most = min(max_tokens, _CPU_TOKENS * torch.get_num_threads()) if small else max_tokens
+            return packs(rows, most, share, still)
         longest = int(rows.attention.sum(1).max()) if head.masks and len(rows) else 0
         if 0 < longest <= head.masks:
             return packs(rows, min(max_tokens, masked.CPU_TOKENS if small else masked.MOST), share)
@@ -189,6 +193,7 @@ def rescore(
     terminated: Tensor | None,
     layout: str = "shared",
     compute: torch.dtype | None = None,
+    still: Tensor | None = None,
 ) -> Steps:
     """The whole of ``TextWorld.rescore`` on token rows; see there."""
     recorded = [n for n in names if n not in snapshots and n == "sampler" and rows.logp is not None]
@@ -203,7 +208,7 @@ def rescore(
     _known(stats, value_heads)
     found: dict[str, list[Tensor]] = {}
     places: list[Tensor] = []
-    for piece in pieces(rows, head, max_tokens, layout):
+    for piece in pieces(rows, head, max_tokens, layout, still):
         places.append(piece.place)
         seen: dict[str, Evidence] = {}
         for name in run:
@@ -218,7 +223,7 @@ def rescore(
             continue
         with nullcontext() if LIVE in names else torch.no_grad(), snapshots.using(LIVE) as module:
             e = evidence(module, head, piece, after=bool(valued), compute=compute)
-            for key, x in token_stats(e, piece.labels, want, head, rows.temperature, compute=compute).items():
+            for key, x in _by_motion(e, piece, want, head, rows.temperature, compute).items():
                 found.setdefault(LIVE if key == "logp" else key, []).append(x)
             for name in against:
                 kl = token_stats(e, piece.labels, ("kl",), head, rows.temperature, seen.get(name, e))["kl"]
@@ -231,6 +236,26 @@ def rescore(
         assert rows.logp is not None
         logp[name] = rows.logp
     return Steps(rows.response, logp, {s: spread(found.get(s, [])) for s in stats})
+
+
+def _by_motion(
+    e: Evidence,
+    piece: Chunk | Pack,
+    want: Sequence[logprobs.Want],
+    head: Head,
+    temperature: float,
+    compute: torch.dtype | None,
+) -> Mapping[str, Tensor]:
+    """``token_stats``, those of a pack's still tokens without gradient."""
+    if e.before is None or not isinstance(piece, Pack) or piece.moving == len(piece.ids) or not torch.is_grad_enabled():
+        return token_stats(e, piece.labels, want, head, temperature, compute=compute)
+    cut = int((piece.own < piece.moving).sum())
+    parts = []
+    for moves, at in ((True, slice(0, cut)), (False, slice(cut, None))):
+        with torch.set_grad_enabled(moves):
+            some = replace(e, before=e.before[at], after=None)
+            parts.append(token_stats(some, piece.labels[at], want, head, temperature, compute=compute))
+    return {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
 
 
 def _known(stats: Sequence[str], value_heads: Mapping[str, nn.Module]) -> None:

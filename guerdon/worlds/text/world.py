@@ -40,6 +40,9 @@ class TextWorld:
     and log-probs of re-scoring stay float32.
     """
 
+    spares = True
+    """``rescore`` takes ``still``."""
+
     def __init__(
         self,
         model: nn.Module,
@@ -170,6 +173,7 @@ class TextWorld:
         names: Sequence[str] = ("policy",),
         stats: Sequence[str] = (),
         probe: Any = None,
+        still: Tensor | None = None,
     ) -> Steps:
         """log-probabilities [N,L] of the tokens taken under every named snapshot, at the payload's temperature;
         positions are those of the payload, mask is its ``response``, values outside it are 0.
@@ -177,7 +181,8 @@ class TextWorld:
         The full softmax is scored (top-p and hooks are no part of the policy). 'sampler' is what was recorded while
         sampling, unless a snapshot has that name. stats, all of the policy: 'entropy', 'collision', 'kl:<name>'
         (policy to <name>, full vocabulary), 'value:<channel>', 'bootstrap:<channel>'. Gradients reach 'policy' and
-        the stats if it is among the names. Raises NeedsError on an unknown name or statistic, GuerdonError on rows
+        the stats if it is among the names; of rows that are ``still`` (bool [N]) they need not, which spares them the
+        backward pass. Raises NeedsError on an unknown name or statistic, GuerdonError on rows
         longer than the context.
         """
         actor = only(snapshots)
@@ -197,7 +202,7 @@ class TextWorld:
         def computed(of: Sequence[str], some: TokenRows, wanted: Sequence[str] = ()) -> Steps:
             over = samples.terminated
             return rescore(
-                actor, some, head, of, wanted, self.value_heads, self.max_tokens, over, self.layout, self.compute
+                actor, some, head, of, wanted, self.value_heads, self.max_tokens, over, self.layout, self.compute, still
             )
 
         if self.cache is None or not kept:
