@@ -16,7 +16,7 @@ from guerdon.logprobs.checks import Head, Want, check_labels, checked_heads
 from guerdon.logprobs.kept import KeptLogprobs
 
 # Elements of one [chunk_tokens, chunk_vocab] block: on a CPU what stays near the cache, else what keeps a device busy.
-_CPU_BLOCK = 1 << 20
+_CPU_BLOCK = 1 << 21
 _DEVICE_BLOCK = 1 << 24
 # What is kept of the logits for the backward pass instead of being computed twice: never more than this many.
 _CPU_KEPT = 1 << 24

@@ -20,7 +20,7 @@ LAYOUTS = ("shared", "packed", "buckets", "padded")
 """How rows lie in a forward pass: packed, with what rows of one prompt share there once; packed, each row whole; padded
 beside rows of similar length; all padded to the longest."""
 
-_CPU_TOKENS = 1024
+_CPU_TOKENS = 1536
 """Most tokens of a pack on a CPU, for each of its threads."""
 
 
