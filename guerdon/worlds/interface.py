@@ -102,6 +102,7 @@ class World(Protocol):
         probe.
 
         'policy' carries gradient unless gradients are off; every other name never does. Dropout is off for all names,
-        so that the first-step ratio of policy to old is exactly 1.
+        so that the first-step ratio of policy to old is exactly 1. A world whose ``spares`` is True also takes
+        ``still``, bool [N]: rows of which 'policy' need not carry gradient, because nothing will ask for it.
         """
         ...
