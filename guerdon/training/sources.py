@@ -38,7 +38,7 @@ class Draw:
 
 class Source(Protocol):
     """draw: position -> Draw. gives: paths a batch gets from it ('pairs', 'rows.chosen'). recorded: whether it holds
-    samples."""
+    samples. A source may also name ``still``, those of its paths that are read for sums over the batch alone."""
 
     @property
     def gives(self) -> tuple[str, ...]:
