@@ -141,12 +141,12 @@ def _encoded(model: Any, rows: Rows) -> list[Any]:
 
 def _timed(score: Callable[[Rows], list[float]], rows: Rows, repeats: int) -> dict[str, Any]:
     score(rows[:64])  # first calls set things up
-    seconds, memory, scores = float("inf"), 0, []
+    seconds, scores = float("inf"), []
     for _ in range(repeats):
         with measure.cost() as paid:
             scores = score(rows)
-        seconds, memory = min(seconds, paid.seconds), max(memory, paid.memory)
-    return {"rows": len(rows), "seconds": seconds, "memory": memory, "scores": scores}
+        seconds = min(seconds, paid.seconds)
+    return {"rows": len(rows), "seconds": seconds, "scores": scores}
 
 
 def run(pairs: int = 500, prompts: int = 32, tried: int = 128, repeats: int = 2) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def page(result: Mapping[str, Any]) -> Section:
     sets, half, both, parts = result["sets"], result["bfloat16"], result["ensemble"], result["steps"]
     columns = ("arm", "dtype", "threads", "seconds")
     shown = [
-        [kind, name, x[name]["rows"], x[name]["seconds"], x[name]["rows"] / x[name]["seconds"], x[name]["memory"] / 1e6]
+        [kind, name, x[name]["rows"], x[name]["seconds"], x[name]["rows"] / x[name]["seconds"]]
         for kind, x in sets.items()
         for name in ("peer", "ours")
     ]
@@ -210,7 +210,7 @@ tokenizer for all rows, no padding, each prompt computed once for all its respon
 position alone. "pairs" are both answers of real pairs (`hh_rlhf`), "best of 16" sixteen answers a prompt,
 drawn from all answers there are.
 
-{table(("rows", "arm", "how many", "seconds", "rows a second", "MB above the model"), shown)}
+{table(("rows", "arm", "how many", "seconds", "rows a second"), shown)}
 
 Settings tried on fewer rows; the fastest of float32 is what stands above:
 

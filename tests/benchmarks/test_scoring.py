@@ -58,7 +58,6 @@ def test_the_page_compares_the_fastest_float32_settings(monkeypatch: pytest.Monk
         return {
             "rows": 10,
             "seconds": seconds,
-            "memory": 0,
             "scores": [0.5, 1.0 + 0.01 * half + 1e-6 * (name == "ours")],
         }
 
