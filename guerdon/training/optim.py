@@ -19,8 +19,8 @@ class Optim:
     at the end.
 
     kind: 'adamw', 'adam' (weight decay as L2) or 'sgd' (``momentum``). clip: largest gradient norm over all parameters,
-    or None. fused: torch's fused kernels, some times as fast on CPU and CUDA; they round otherwise, so a run differs in
-    its last bits. Raises GuerdonError where a value is out of range.
+    or None. fused: torch's fused kernels, faster on CPU and CUDA; they round otherwise, so a run differs in its last
+    bits. Raises GuerdonError where a value is out of range.
     """
 
     lr: float = 1e-4

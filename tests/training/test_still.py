@@ -65,3 +65,18 @@ def test_a_row_that_is_also_labelled_is_not_still() -> None:
     found = evidence.still(made, kto(0.5), Batch(steps, rows=rows))
     assert found is not None
     assert found.nonzero().flatten().tolist() == [3]
+
+
+@pytest.mark.parametrize("still", [[True] * 8, [False, True] * 4, [True, False] * 4])
+@pytest.mark.parametrize("most", [4, 10_000])
+def test_rescoring_is_the_same_whichever_rows_are_still(still: list[bool], most: int) -> None:
+    """Also where a pack holds still rows alone. To float32's rounding, as above."""
+    world = TextWorld(tiny("llama"), eos=2, max_tokens=most)
+    made = recipe(world, kto(0.5))
+    samples: Samples = made.source.draw(0).samples  # type: ignore[assignment]
+    names, stats = ("policy", "reference"), ("entropy",)
+    spared = world.rescore(made.snapshots, samples, names, stats, still=torch.tensor(still))
+    plain = world.rescore(made.snapshots, samples, names, stats)
+    for a, b in ((spared.logp, plain.logp), (spared.stats, plain.stats)):
+        for key in b:
+            torch.testing.assert_close(a[key], b[key], atol=1e-5, rtol=1e-5)

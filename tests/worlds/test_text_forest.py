@@ -97,6 +97,23 @@ def test_still_rows_have_the_same_states_and_give_no_gradient(still: Tensor) -> 
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    behind = given.read[given.read >= given.moving]
+    states = forest.states(model, given, behind)
+    assert len(behind)
+    assert not states.requires_grad or not any(
+        g.any() for g in torch.autograd.grad(states.sum(), asked, allow_unused=True) if g is not None
+    )
+
+
+def test_still_branches_of_one_token_read_nothing_of_their_own() -> None:
+    """Their only label is predicted by the trunk, so that no token behind the cut is asked for."""
+    rows = token_rows([[1, 5, 6]] * 3, [[8, 9], [8], [7]])
+    (given,) = packs(rows, 10_000, still=torch.tensor([False, True, True]))
+    assert int((given.read >= given.moving).sum()) == 0
+    (plain,) = packs(rows, 10_000)
+    model = tiny("llama").model.eval()
+    found = [forest.states(model, p, p.read)[p.place.argsort()].detach() for p in (given, plain)]
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
 
 
 def test_the_normalisation_is_transformers_own() -> None:

@@ -75,6 +75,8 @@ class _Lane:
         y = normed(layer.input_layernorm, x)
         k = turned(attention.k_proj(y).view(rows, -1, size), cos, sin)[: self.n]
         v = attention.v_proj(y).view(rows, -1, size)[: self.n]
+        if last and not len(self.needed):  # still branches of one token: the trunk's last state predicts it
+            return k, v
         asked, n = [(s, s.start) for s in self.own], self.n
         if last:
             asked = _reaching(self.own, self.needed.tolist())

@@ -182,8 +182,7 @@ class TextWorld:
         sampling, unless a snapshot has that name. stats, all of the policy: 'entropy', 'collision', 'kl:<name>'
         (policy to <name>, full vocabulary), 'value:<channel>', 'bootstrap:<channel>'. Gradients reach 'policy' and
         the stats if it is among the names; of rows that are ``still`` (bool [N]) they need not, which spares them the
-        backward pass. Raises NeedsError on an unknown name or statistic, GuerdonError on rows
-        longer than the context.
+        backward pass. Raises NeedsError on an unknown name or statistic, GuerdonError on rows longer than the context.
         """
         actor = only(snapshots)
         rows = samples.payload
