@@ -1,14 +1,17 @@
 """Attention over packs by segments and by tiles, the normalisation, and which backbones may be read so."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
 
-from guerdon.worlds.text import forest, token_rows
+from guerdon.worlds.text import forest, segments, token_rows
 from guerdon.worlds.text.heads import find_head
 from guerdon.worlds.text.packs import Pack, packs
 from guerdon.worlds.text.rms import normed
-from guerdon.worlds.text.tiles import tiles
+from guerdon.worlds.text.segments import Asked, by_segments
+from guerdon.worlds.text.tiles import by_tiles, tiles
 from tests.worlds.tiny import tiny
 
 # Three responses to one prompt (one of a single token), two to another, a row alone, and a long one.
@@ -22,28 +25,88 @@ def pack() -> Pack:
     return only
 
 
-def asked_of(given: Pack, partly: bool) -> list[tuple[forest.Segment, int]]:
+def asked_of(given: Pack, partly: bool) -> list[Asked]:
     """Every token, or the later ones of every second segment."""
     whole = [(s, s.start) for s in given.segments]
     return [(s, (s.start + s.stop) // 2) for s, _ in whole[::2]] if partly else whole
 
 
+def leaves_of(given: Pack, asked: Sequence[Asked], groups: int, dtype: torch.dtype, behind: int = 0) -> list[Tensor]:
+    """Queries, keys and values with gradient; ``behind`` rows more than are asked."""
+    g = torch.Generator().manual_seed(0)
+    n, m = sum(s.stop - first for s, first in asked) + behind, len(given.ids)
+    sizes = ((n, 4), (m, groups), (m, groups))
+    return [torch.randn(size, h, 8, generator=g, dtype=dtype).requires_grad_() for size, h in sizes]
+
+
+def by_hand(q: Tensor, k: Tensor, v: Tensor, asked: Sequence[Asked], scale: float) -> Tensor:
+    """A token at a time: softmax over the tokens it sees, a head at a time."""
+    each, rows = q.shape[1] // k.shape[1], iter(q)
+    out = []
+    for s, first in asked:
+        for t in range(first, s.stop):
+            seen = [*range(s.trunk, s.trunk + s.before), *range(s.start, t + 1)]
+            heads = enumerate(next(rows))
+            weights = [(scale * (k[seen, h // each] @ query)).softmax(0) for h, query in heads]
+            out.append(torch.stack([w @ v[seen, h // each] for h, w in enumerate(weights)]))
+    return torch.stack(out)
+
+
 @pytest.mark.parametrize("partly", [False, True])
-@pytest.mark.parametrize("groups", [4, 2])
-def test_tiles_see_what_segments_see(partly: bool, groups: int) -> None:
-    """Value and gradient, also where heads share keys: tiles are what devices other than CPUs use."""
+@pytest.mark.parametrize("groups", [4, 2, 1])
+@pytest.mark.parametrize("look", ["kept", "flash", "tiles"])
+def test_attention_sees_what_a_row_of_its_own_would_see(
+    look: str, partly: bool, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Value and gradients, also where heads share keys, in float64: segments with their weights kept, long ones by
+    torch's own attention, and the tiles of devices other than CPUs."""
+    monkeypatch.setattr(segments, "SHORT", 512 if look == "kept" else 0)
     given = pack()
     asked = asked_of(given, partly)
-    g = torch.Generator().manual_seed(0)
-    n, m = sum(s.stop - first for s, first in asked), len(given.ids)
-    leaves = [torch.randn(size, h, 8, generator=g).requires_grad_() for size, h in ((n, 4), (m, groups), (m, groups))]
-    upstream = torch.randn(n, 4, 8, generator=g)
-    found: list[tuple[Tensor, ...]] = []
-    for look in (forest._by_segments, forest._by_tiles):
-        out = look(*leaves, given.segments, asked, 0.3)
+    leaves = leaves_of(given, asked, groups, torch.float64)
+    upstream = torch.randn(leaves[0].shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = []
+    for attend in (by_hand, by_tiles if look == "tiles" else by_segments):
+        out = attend(*leaves, asked, 0.3)
         found.append((out, *torch.autograd.grad((out * upstream).sum(), leaves)))
     for a, b in zip(*found, strict=True):
-        torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-5)
+        torch.testing.assert_close(a, b, atol=1e-13, rtol=1e-13)
+
+
+@pytest.mark.parametrize("short", [512, 0])
+def test_rows_behind_the_asked_give_nothing(short: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that only fill a product up: no value, no gradient, and no other value for the rest."""
+    monkeypatch.setattr(segments, "SHORT", short)
+    given = pack()
+    asked = asked_of(given, True)
+    q, k, v = leaves_of(given, asked, 2, torch.float32, behind=5)
+    out = by_segments(q, k, v, asked, 0.3)
+    assert len(out) == len(q)
+    assert not out[-5:].any()
+    assert torch.equal(out[:-5], by_segments(q[:-5], k, v, asked, 0.3))
+    (to_q,) = torch.autograd.grad(out.sum(), [q])
+    assert to_q[:-5].any()
+    assert not to_q[-5:].any()
+
+
+def test_kept_attention_is_the_same_to_the_bit_without_gradient_and_under_autocast() -> None:
+    """So that a policy and its own copy, read without gradient, agree exactly."""
+    given = pack()
+    asked = asked_of(given, False)
+    leaves = leaves_of(given, asked, 4, torch.float32)
+    out = by_segments(*leaves, asked, 0.3)
+    with torch.no_grad():
+        assert torch.equal(out, by_segments(*leaves, asked, 0.3))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(out, by_segments(*leaves, asked, 0.3))
+
+
+def test_weights_are_kept_for_short_segments_alone() -> None:
+    (long,) = packs(token_rows([[1] * 400], [[2] * (segments.SHORT - 399)]), 10_000)
+    for given, kept in ((pack(), True), (long, False)):
+        asked = asked_of(given, False)
+        out = by_segments(*leaves_of(given, asked, 4, torch.float32), asked, 0.3)
+        assert ("_Kept" in type(out.grad_fn).__name__) == kept
 
 
 def test_tiles_hold_every_asked_token_once() -> None:

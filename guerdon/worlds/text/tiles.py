@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from guerdon.worlds.text.packs import Segment
-
-Asked = tuple[Segment, int]
-"""A segment, and the flat number of the first of its tokens whose query is asked; all behind it are."""
+from guerdon.worlds.text.segments import Asked
 
 _WIDER, _SLACK = 1.5, 8
 """A tile takes segments up to this much longer than its shortest: padding costs work, a tile more costs calls."""
@@ -73,3 +71,32 @@ def _tile(part: Sequence[Asked], device: torch.device) -> Tile:
         torch.where(deep < seen, keys, start),
         None if same else (before + first - start).squeeze(1),
     )
+
+
+def by_tiles(q: Tensor, k: Tensor, v: Tensor, asked: Sequence[Asked], scale: float) -> Tensor:
+    """What ``segments.by_segments`` gives, in a few calls for segments of similar length."""
+    at = torch.cat([torch.arange(first, s.stop, device=q.device) for s, first in asked])
+    number = torch.zeros(len(k), dtype=torch.int64, device=q.device)
+    number[at] = torch.arange(len(at), device=q.device)
+    parts, places = [], []
+    for tile in tiles(asked, q.device):
+        mask = tile.mask(q.dtype)
+        seen = F.scaled_dot_product_attention(
+            _heads(q, number[tile.queries]),
+            _heads(k, tile.keys),
+            _heads(v, tile.keys),
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=scale,
+            enable_gqa=q.shape[1] != k.shape[1],
+        )
+        parts.append(seen.transpose(1, 2)[tile.real])
+        places.append(number[tile.queries[tile.real]])
+    order = torch.empty_like(at)
+    order[torch.cat(places)] = torch.arange(len(at), device=q.device)
+    return torch.cat(parts).index_select(0, order)
+
+
+def _heads(x: Tensor, slots: Tensor) -> Tensor:
+    """[B,heads,W,D] of flat [n,heads,D] at the numbers ``slots`` [B,W]."""
+    return x.index_select(0, slots.reshape(-1)).view(*slots.shape, *x.shape[1:]).transpose(1, 2)
