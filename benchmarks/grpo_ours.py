@@ -55,7 +55,7 @@ def _recipe(settings: Mapping[str, Any], stages: task.Stages) -> Any:
         per_start=settings["per_start"],
         kl=beta,
         sampling=Sampling(limit=settings["tokens"], minimum=settings["tokens"]),
-        optim=Optim(task.LR),
+        optim=Optim(task.LR, fused=True),
         micro=Micro(rows=settings["micro"]),
         companions=(BestKeeper("rewards/sum/mean"), *((KLController(0.04, 6.0),) if beta else ())),
         evals=(Every(1, _HackWatch(), "watch"),),

@@ -74,6 +74,7 @@ def ours(settings: Mapping[str, Any]) -> dict[str, Any]:
             weight_decay=0.0,
             seed=Seed(settings["seed"]),
             compute=torch.bfloat16 if settings["bf16"] else None,
+            fused=True,
         )
     return _told(settings, cost, [h["loss"] for h in history], model.backbone, model.head.weight, model.tokenizer, rest)
 
