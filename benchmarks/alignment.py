@@ -74,8 +74,8 @@ def held_out_loss(model: Any, reference: Any, pairs: Sequence[Mapping[str, str]]
 
 
 def ours(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """guerdon: ``training.offline`` (for KTO a Recipe) and ``training.run``; settings.micro: pairs a forward pass, and
-    settings.bf16."""
+    """guerdon: ``training.offline`` (for KTO a Recipe) and ``training.run``; settings.micro: pairs a forward pass,
+    settings.bf16, and settings.logits16: the product that makes logits in bf16 too, as TRL's are with bf16."""
     import torch
 
     from guerdon.batch import Seed
@@ -91,8 +91,8 @@ def ours(settings: Mapping[str, Any]) -> dict[str, Any]:
     stages = {}
     with measure.cost() as cost:
         began = time.perf_counter()
-        half = torch.bfloat16 if settings.get("bf16") else None
-        world = TextWorld(model, tokenizer, rendering="raw", compute=half)
+        compute, logits = (torch.bfloat16 if settings.get(name) else None for name in ("bf16", "logits16"))
+        world = TextWorld(model, tokenizer, rendering="raw", compute=compute, logits=logits)
         source = _labelled(settings, world, train) if method == "kto" else _paired(settings, world, train)
         stages["tokenise"] = time.perf_counter() - began
         snapshots = Snapshots(model) if method == "simpo" else Snapshots(model, reference=Frozen())

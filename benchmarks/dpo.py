@@ -25,11 +25,13 @@ TRL_SETTINGS: tuple[dict[str, Any], ...] = (
     {"micro": 1, "grouped": True, "precompute": True, "bf16": False, "threads": 1},
 )
 OUR_SETTINGS: tuple[dict[str, Any], ...] = (
-    {"micro": 8, "bf16": False, "threads": 2},
-    {"micro": 4, "bf16": True, "threads": 2},
-    {"micro": 8, "bf16": True, "threads": 2},
-    {"micro": 16, "bf16": True, "threads": 2},
-    {"micro": 8, "bf16": True, "threads": 1},
+    {"micro": 8, "bf16": False, "logits16": False, "threads": 2},
+    {"micro": 8, "bf16": True, "logits16": False, "threads": 2},
+    {"micro": 16, "bf16": True, "logits16": False, "threads": 2},
+    {"micro": 4, "bf16": True, "logits16": True, "threads": 2},
+    {"micro": 8, "bf16": True, "logits16": True, "threads": 2},
+    {"micro": 16, "bf16": True, "logits16": True, "threads": 2},
+    {"micro": 8, "bf16": True, "logits16": True, "threads": 1},
 )
 FINALISTS = {"trl": 2, "ours": 3}
 """Settings of the short sweep that run once at full length, where what a setting costs at the start weighs less."""
@@ -62,12 +64,8 @@ def run() -> dict[str, Any]:
     order = list(range(SAME_PAIRS))
     random.Random(0).shuffle(order)
     batches = [order[i : i + BATCH] for i in range(0, SAME_PAIRS, BATCH)]
-    same = {
-        arm: _arm(
-            arm, {**plain, **best[arm], "bf16": False, "pairs": SAME_PAIRS, "held_out": HELD_OUT, "order": batches}
-        )
-        for arm in ARMS
-    }
+    fixed = {"bf16": False, "logits16": False, "pairs": SAME_PAIRS, "held_out": HELD_OUT, "order": batches}
+    same = {arm: _arm(arm, {**plain, **best[arm], **fixed}) for arm in ARMS}
     return {"sweeps": sweeps, "best": best, "free": free, "same": same}
 
 

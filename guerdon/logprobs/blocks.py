@@ -22,6 +22,7 @@ class Plan:
     chunk_tokens: int
     chunk_vocab: int
     products: torch.dtype | None = None  # type of the backward pass's products, None for the wide one
+    logits: torch.dtype | None = None  # type of the product that makes z, None for the wide one
 
     @property
     def before(self) -> float:
@@ -40,15 +41,25 @@ def chunks(size: int, chunk: int) -> Iterator[slice]:
 
 
 def block_logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, out: Tensor | None = None) -> Tensor:
-    """One block of z: hidden [m, D] already wide, weight [v, D], bias [v] -> [m, v], written to ``out`` if given."""
-    weight = weight.to(hidden.dtype)
-    if bias is None:
+    """One block of z: hidden [m, D] already wide, weight [v, D], bias [v] -> [m, v] as wide as hidden, written to
+    ``out`` if given."""
+    weight = weight.to(plan.logits or hidden.dtype)
+    if plan.logits is not None:
+        product = torch.mm(hidden.to(plan.logits), weight.T)
+        z = product.to(hidden.dtype) if out is None else out.copy_(product)
+        z = z if bias is None else z.add_(bias)
+    elif bias is None:
         z = torch.mm(hidden, weight.T, out=out)
-        if plan.before != 1.0:
-            z *= plan.before
     else:
         z = torch.addmm(bias.to(hidden.dtype), hidden, weight.T, beta=plan.before, alpha=plan.before, out=out)
+    if plan.before != 1.0 and (bias is None or plan.logits is not None):
+        z *= plan.before
     return z if plan.softcap is None else z.tanh_().mul_(plan.after)
+
+
+def narrowed(weight: Tensor, plan: Plan) -> Tensor:
+    """A weight that ``block_logits`` need not narrow block by block."""
+    return weight if plan.logits is None else weight.to(plan.logits)
 
 
 class Online:

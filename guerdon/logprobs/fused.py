@@ -11,7 +11,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from guerdon.errors import GuerdonError
-from guerdon.logprobs.blocks import Online, Plan, block_logits, block_slope, chunks, local_labels, second_logits
+from guerdon.logprobs.blocks import (
+    Online,
+    Plan,
+    block_logits,
+    block_slope,
+    chunks,
+    local_labels,
+    narrowed,
+    second_logits,
+)
 from guerdon.logprobs.checks import Head, Want, check_labels, checked_heads
 from guerdon.logprobs.kept import KeptLogprobs
 
@@ -40,16 +49,18 @@ class _TokenLogprobs(torch.autograd.Function):
         parts: dict[str, list[Tensor]] = {name: [] for name in plan.want}
         norms, norms2 = [hidden.new_zeros(0, dtype=wide)], [hidden.new_zeros(0, dtype=wide)]
         room = hidden.new_empty(min(plan.chunk_tokens, len(hidden)) * plan.chunk_vocab, dtype=wide)
+        own = narrowed(weight, plan)
+        other = None if second is None else (second[0], narrowed(second[1], plan), second[2])
         with torch.autocast(hidden.device.type, enabled=False):
             for tokens in chunks(hidden.shape[0], plan.chunk_tokens):
                 rows = hidden[tokens].to(wide)
                 rows2 = None if second is None else second[0][tokens].to(wide)
                 online = Online(rows, plan)
                 for words in chunks(weight.shape[0], plan.chunk_vocab):
-                    head = weight[words]
+                    head = own[words]
                     out = room[: len(rows) * len(head)].view(len(rows), len(head))
                     block = block_logits(rows, head, None if bias is None else bias[words], plan, out)
-                    online.add(block, second_logits(rows2, second, words, plan), local_labels(labels, tokens, words))
+                    online.add(block, second_logits(rows2, other, words, plan), local_labels(labels, tokens, words))
                 found, norm, norm2 = online.finish()
                 for name in plan.want:
                     parts[name].append(found[name])
@@ -66,7 +77,8 @@ class _TokenLogprobs(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, labels, hidden2, weight2, bias2, norm, norm2, *outputs = ctx.saved_tensors
         plan: Plan = ctx.plan
-        second = None if hidden2 is None else (hidden2, weight2, bias2)
+        own = narrowed(weight, plan)
+        second = None if hidden2 is None else (hidden2, narrowed(weight2, plan), bias2)
         # Sums over chunks are kept in the wide type and rounded once at the end.
         sums = [
             (torch.empty if len(hidden) else torch.zeros)(x.shape, dtype=norm.dtype, device=x.device)
@@ -83,7 +95,7 @@ class _TokenLogprobs(torch.autograd.Function):
                 flow = {name: (grad[tokens, None], out[tokens, None]) for name, grad, out in arriving}
                 for words in chunks(weight.shape[0], plan.chunk_vocab):
                     head, offset = weight[words], None if bias is None else bias[words]
-                    z = block_logits(rows, head, offset, plan)
+                    z = block_logits(rows, own[words], offset, plan)
                     z2 = second_logits(rows2, second, words, plan)
                     logq = None if z2 is None else z2 - norm2[tokens, None]
                     slope = block_slope(z - norm[tokens, None], logq, local_labels(labels, tokens, words), flow)
@@ -128,6 +140,7 @@ def token_logprobs(
     chunk_tokens: int | None = None,
     chunk_vocab: int | None = None,
     products: torch.dtype | None = None,
+    logits: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
     """Statistics of every next-token distribution straight from hidden states, never forming [tokens, vocabulary].
 
@@ -143,7 +156,8 @@ def token_logprobs(
     past the true vocabulary. Blocks hold at most chunk_tokens x chunk_vocab logits; the defaults keep a block in cache,
     do not cut small vocabularies, and keep all blocks for the backward pass where they are few. Under autocast the
     arithmetic stays in float32; products: torch.bfloat16 multiplies the gradients in that type (values stay as they
-    are). First derivatives only.
+    are); logits: torch.bfloat16 makes the logits so, which on CPUs rounds each by up to 2⁻⁹ of itself (sums over the
+    vocabulary stay wide). First derivatives only.
 
     Raises GuerdonError for unknown wants, missing labels or second, labels outside the vocabulary, mismatched shapes,
     and a temperature that is not positive.
@@ -182,7 +196,7 @@ def token_logprobs(
     rest = tuple(name for name in names if name not in apart)
 
     def plan(want: tuple[Want, ...]) -> Plan:
-        return Plan(want, float(temperature), softcap, logit_scale, chunk_tokens, chunk_vocab, products)
+        return Plan(want, float(temperature), softcap, logit_scale, chunk_tokens, chunk_vocab, products, logits)
 
     found: dict[str, Tensor] = {}
     if apart:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from guerdon.logprobs.blocks import Plan, block_logits, chunks
+from guerdon.logprobs.blocks import Plan, block_logits, chunks, narrowed
 
 
 class KeptLogprobs(torch.autograd.Function):
@@ -31,7 +31,7 @@ class KeptLogprobs(torch.autograd.Function):
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         store, vocab = plan.products or wide, weight.shape[0]
         with torch.autocast(hidden.device.type, enabled=False):
-            rows = hidden.to(wide)
+            rows, head = hidden.to(wide), narrowed(weight, plan)
             kept = rows.new_empty(_even(len(rows), store, wide) if keep else 0, vocab, dtype=store)
             kept[len(rows) :] = 0
             at_once = max(1, plan.chunk_tokens * plan.chunk_vocab // vocab)
@@ -42,7 +42,7 @@ class KeptLogprobs(torch.autograd.Function):
                 x, label = rows[tokens], labels[tokens, None]
                 z = kept[tokens] if scratch is None else scratch[: len(x)]
                 for words in chunks(vocab, plan.chunk_vocab):
-                    block_logits(x, weight[words], None if bias is None else bias[words], plan, z[:, words])
+                    block_logits(x, head[words], None if bias is None else bias[words], plan, z[:, words])
                 z.sub_(z.amax(1, keepdim=True))
                 at = z.gather(1, label)
                 z.exp_().scatter_(1, label, 0.0)

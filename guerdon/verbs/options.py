@@ -41,14 +41,20 @@ class LoraOptions:
 
 
 @dataclass(frozen=True)
-class OptimOptions:
-    """AdamW."""
+class FitOptions:
+    """AdamW, whose weight decay is the verb's own option."""
 
     lr: float | None = opt(None, "Peak learning rate; none takes the verb's own default.", above=0)
-    weight_decay: float = opt(0.0, "Decoupled weight decay.", least=0)
     warmup: int = opt(10, "Updates of linear rise.", least=0)
     clip: float = opt(1.0, "Largest gradient norm.", above=0)
     fused: bool = opt(False, "torch's fused kernels: faster, and the last bits round otherwise.")
+
+
+@dataclass(frozen=True)
+class OptimOptions(FitOptions):
+    """AdamW."""
+
+    weight_decay: float = opt(0.0, "Decoupled weight decay.", least=0)
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ class RewardOptions(ReadOptions, MachineOptions):
     held_out: float = opt(0.1, "Share of the prompts kept for the evaluation.", least=0, below=1)
     dtype: str = opt("float32", f"{', '.join(DTYPES)}.", choices=DTYPES)
     seed: int = opt(0, "Root of all draws.")
-    optim: OptimOptions = field(default_factory=OptimOptions)
+    optim: FitOptions = field(default_factory=FitOptions)
     lora: LoraOptions = field(default_factory=LoraOptions)
 
 

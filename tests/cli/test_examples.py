@@ -87,6 +87,12 @@ def test_every_verb_refuses_an_option_it_does_not_know(verb: str, folder: Path, 
     assert "no option 'sede'" in refused(*words, "--set", "sede=1")
 
 
+def test_train_reward_has_one_weight_decay(folder: Path, refused) -> None:
+    """Its own; that of `align` would be taken and do nothing."""
+    words = ("train-reward", str(folder / "prefs.jsonl"))
+    assert "no option 'optim.weight_decay'" in refused(*words, "--set", "optim.weight_decay=0.1")
+
+
 def test_the_page_shows_every_verb_with_its_example() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
     for verb, example in EXAMPLES.items():

@@ -388,12 +388,46 @@ def test_a_confident_token_keeps_its_small_gradient(products) -> None:
     assert weight.grad[0].item() == pytest.approx(others, rel=1e-2 if products else 1e-5)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("softcap", [None, 2.0])  # one is computed by what is kept, the other block by block
+def test_narrow_logits_are_rounded_and_nothing_else(bias, softcap) -> None:
+    """Values are those of the rounded product's logits, gradients those of a product that would not round."""
+    p = problem(8, 30, 16, 40, bias)
+    wide, upstream = p["hidden"] @ p["weight"].T, torch.randn(30, generator=torch.Generator().manual_seed(1))
+    narrow = (p["hidden"].bfloat16() @ p["weight"].bfloat16().T).float()
+    z = 0.5 * (wide + (narrow - wide).detach() + (p["bias"] if bias else 0.0))
+    z = z if softcap is None else softcap * torch.tanh(z / softcap)
+    leaves = [p["hidden"], p["weight"], *([p["bias"]] if bias else [])]
+    options = {"bias": p["bias"], "softcap": softcap, "logit_scale": 0.5, "temperature": 0.7}
+    found = []
+    for out in (
+        token_logprobs(p["hidden"], p["weight"], p["labels"], **options, logits=torch.bfloat16),
+        from_logits(z, p["labels"], temperature=0.7),
+    ):
+        found.append((out["logp"], *torch.autograd.grad((out["logp"] * upstream).sum(), leaves)))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-5)
+    exact = token_logprobs(p["hidden"], p["weight"], p["labels"], **options)["logp"]
+    assert 1e-4 < (found[0][0] - exact).abs().max() < 0.1
+
+
+def test_narrow_logits_of_both_distributions_meet_alike() -> None:
+    """The KL of a head against itself is 0 to float32's rounding, which it is not where one side alone is rounded."""
+    p = problem(8, 30, 16, 40)
+    second = (p["hidden"], p["weight"], p["bias"])
+    options = {"bias": p["bias"], "second": second, "want": ("kl",)}
+    kl = token_logprobs(p["hidden"], p["weight"], None, **options, logits=torch.bfloat16, chunk_tokens=7)["kl"]
+    assert kl.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("logits", [None, torch.bfloat16])
 @pytest.mark.parametrize("products", [None, torch.bfloat16])
-def test_a_policy_and_its_copy_agree_to_the_bit(products) -> None:
+def test_a_policy_and_its_copy_agree_to_the_bit(products, logits) -> None:
     """The first ratio of an update is exactly 1: one side is read with gradient, the other without."""
     p = problem(6, 600, 16, 4100)
-    live = token_logprobs(p["hidden"], p["weight"], p["labels"], bias=p["bias"], products=products)["logp"]
+    given = (p["hidden"], p["weight"], p["labels"])
+    live = token_logprobs(*given, bias=p["bias"], products=products, logits=logits)["logp"]
     with torch.no_grad():
-        still = token_logprobs(p["hidden"], p["weight"], p["labels"], bias=p["bias"])["logp"]
-        more = token_logprobs(p["hidden"], p["weight"], p["labels"], bias=p["bias"], want=("entropy", "logp"))["logp"]
+        still = token_logprobs(*given, bias=p["bias"], logits=logits)["logp"]
+        more = token_logprobs(*given, bias=p["bias"], want=("entropy", "logp"), logits=logits)["logp"]
     assert torch.equal(live, still) and torch.equal(live, more)

@@ -1,5 +1,7 @@
 """Backbone products in bfloat16: what is rounded, what is not, and what never grows stale."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -58,6 +60,27 @@ def test_rows_are_sampled_in_it_too_and_the_reference_s_cache_knows(tmp_path) ->
     exact = TextWorld(model, cache=tmp_path).rescore(snapshots, samples(), ["reference"]).logprob("reference")
     plain = TextWorld(model).rescore(snapshots, samples(), ["reference"]).logprob("reference")
     assert torch.equal(exact, plain) and not torch.equal(rounded, plain)
+
+
+def test_logits_are_narrow_where_that_is_asked_for_and_the_cache_knows(tmp_path) -> None:
+    """Log-probs of policy and reference alike, so that they agree to the bit at the start; float32 all the same."""
+    model = tiny("llama")
+    snapshots = Snapshots(model, reference=Frozen())
+    found = {}
+    for compute in (None, torch.bfloat16):
+        for logits in (None, torch.bfloat16):
+            world = TextWorld(model, compute=compute, logits=logits, cache=tmp_path)
+            for stats in ((), ("entropy",)):
+                steps = world.rescore(snapshots, samples(), ["policy", "reference"], stats)
+                assert torch.equal(steps.logprob("policy"), steps.logprob("reference"))
+            found[compute, logits] = steps.logprob("reference")[steps.mask]
+            plain = TextWorld(model, compute=compute, logits=logits).rescore(snapshots, samples(), ["reference"])
+            assert torch.equal(plain.logprob("reference")[steps.mask], found[compute, logits])
+    gaps = [(a - b).abs().max() for a, b in itertools.combinations(found.values(), 2)]
+    assert all(0 < gap < 0.15 for gap in gaps)
+    assert all(x.dtype == torch.float32 for x in found.values())
+    with pytest.raises(GuerdonError, match="logits must be None"):
+        TextWorld(model, logits=torch.float32)
 
 
 def test_the_probe_is_not_fooled_by_autocast_and_other_types_are_refused() -> None:

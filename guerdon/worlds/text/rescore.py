@@ -14,7 +14,7 @@ from guerdon.worlds.snapshots import LIVE, Snapshots
 from guerdon.worlds.text import forest, masked
 from guerdon.worlds.text.heads import Head, backbone, output
 from guerdon.worlds.text.packs import Pack, packs
-from guerdon.worlds.text.precision import computing
+from guerdon.worlds.text.precision import Precision, computing
 
 LAYOUTS = ("shared", "packed", "buckets", "padded")
 """How rows lie in a forward pass: packed, with what rows of one prompt share there once; packed, each row whole; padded
@@ -152,7 +152,7 @@ def token_stats(
     head: Head,
     temperature: float,
     to: Evidence | None = None,
-    compute: torch.dtype | None = None,
+    precision: Precision = Precision(),  # noqa: B008 - frozen
 ) -> Mapping[str, Tensor]:
     """'logp', 'entropy', 'collision', 'kl' [m] of one snapshot, the last against ``to``, at ``temperature``."""
     if of.logits is not None:
@@ -178,7 +178,8 @@ def token_stats(
         second=other,
         temperature=temperature,
         softcap=head.softcap,
-        products=compute,
+        products=precision.compute,
+        logits=precision.logits,
     )
 
 
@@ -192,7 +193,7 @@ def rescore(
     max_tokens: int,
     terminated: Tensor | None,
     layout: str = "shared",
-    compute: torch.dtype | None = None,
+    precision: Precision = Precision(),  # noqa: B008 - frozen
     still: Tensor | None = None,
 ) -> Steps:
     """The whole of ``TextWorld.rescore`` on token rows; see there."""
@@ -213,17 +214,17 @@ def rescore(
         seen: dict[str, Evidence] = {}
         for name in run:
             with torch.no_grad(), snapshots.using(name) as module:
-                e = evidence(module, head, piece, compute=compute)
+                e = evidence(module, head, piece, compute=precision.compute)
                 if name in names:
-                    got = token_stats(e, piece.labels, ("logp",), head, rows.temperature)
+                    got = token_stats(e, piece.labels, ("logp",), head, rows.temperature, precision=precision)
                     found.setdefault(name, []).append(got["logp"])
             if name in against:
                 seen[name] = e
         if not live:
             continue
         with nullcontext() if LIVE in names else torch.no_grad(), snapshots.using(LIVE) as module:
-            e = evidence(module, head, piece, after=bool(valued), compute=compute)
-            for key, x in _by_motion(e, piece, want, head, rows.temperature, compute).items():
+            e = evidence(module, head, piece, after=bool(valued), compute=precision.compute)
+            for key, x in _by_motion(e, piece, want, head, rows.temperature, precision).items():
                 found.setdefault(LIVE if key == "logp" else key, []).append(x)
             for name in against:
                 kl = token_stats(e, piece.labels, ("kl",), head, rows.temperature, seen.get(name, e))["kl"]
@@ -244,17 +245,17 @@ def _by_motion(
     want: Sequence[logprobs.Want],
     head: Head,
     temperature: float,
-    compute: torch.dtype | None,
+    precision: Precision,
 ) -> Mapping[str, Tensor]:
     """``token_stats``, those of a pack's still tokens without gradient."""
     if e.before is None or not isinstance(piece, Pack) or piece.moving == len(piece.ids) or not torch.is_grad_enabled():
-        return token_stats(e, piece.labels, want, head, temperature, compute=compute)
+        return token_stats(e, piece.labels, want, head, temperature, precision=precision)
     cut = int((piece.own < piece.moving).sum())
     parts = []
     for moves, at in ((True, slice(0, cut)), (False, slice(cut, None))):
         with torch.set_grad_enabled(moves):
             some = replace(e, before=e.before[at], after=None)
-            parts.append(token_stats(some, piece.labels[at], want, head, temperature, compute=compute))
+            parts.append(token_stats(some, piece.labels[at], want, head, temperature, precision=precision))
     return {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
 
 

@@ -18,7 +18,7 @@ from guerdon.worlds.snapshots import Actors, only
 from guerdon.worlds.text.encoding import encode, encode_prompt, tokenizer_key
 from guerdon.worlds.text.generate import Plan, generate
 from guerdon.worlds.text.heads import Head, find_head, unwrapped
-from guerdon.worlds.text.precision import checked_compute, computing
+from guerdon.worlds.text.precision import Precision, checked_compute, computing
 from guerdon.worlds.text.prepared import prepared
 from guerdon.worlds.text.remembered import Remembered, constant
 from guerdon.worlds.text.rescore import LAYOUTS, rescore
@@ -37,7 +37,8 @@ class TextWorld:
     stand and messages as a dialogue. cache: a folder that keeps the log-probs of snapshots that never change
     (``Remembered``), so that a row already read by the same weights is read from disk, also by a later run. compute:
     torch.bfloat16 for the backbone's matrix products in sampling and re-scoring, while weights, sums along the layers
-    and log-probs of re-scoring stay float32.
+    and log-probs of re-scoring stay float32. logits: torch.bfloat16 for the product that makes the logits of
+    re-scoring too, which rounds each of them by up to 2⁻⁹ of itself; sums over the vocabulary stay float32.
     """
 
     spares = True
@@ -55,6 +56,7 @@ class TextWorld:
         rendering: str = "auto",
         layout: str = "shared",
         compute: torch.dtype | None = None,
+        logits: torch.dtype | None = None,
         cache: str | Path | None = None,
     ) -> None:
         if layout not in LAYOUTS:
@@ -67,7 +69,7 @@ class TextWorld:
         self.context: int | None = context or getattr(text, "max_position_embeddings", None)
         self.max_tokens = max_tokens
         self.layout = layout
-        self.compute = checked_compute(compute)
+        self.compute, self.logits = checked_compute(compute), checked_compute(logits, "logits")
         self.cache = None if cache is None else Remembered(cache)
         self.rendering = rendering
         self.value_heads = dict(value_heads or {})
@@ -198,17 +200,18 @@ class TextWorld:
         against = {s.removeprefix("kl:") for s in stats}
         kept = [n for n in names if self.cache is not None and constant(actor, n) and n not in against]
 
+        precision = Precision(self.compute, self.logits)
+
         def computed(of: Sequence[str], some: TokenRows, wanted: Sequence[str] = ()) -> Steps:
             over = samples.terminated
             return rescore(
-                actor, some, head, of, wanted, self.value_heads, self.max_tokens, over, self.layout, self.compute, still
+                actor, some, head, of, wanted, self.value_heads, self.max_tokens, over, self.layout, precision, still
             )
 
         if self.cache is None or not kept:
             return computed(names, rows, stats)
-        under = "" if self.compute is None else str(self.compute)
         with torch.no_grad():
-            held = self.cache.logprobs(actor, rows, kept, lambda n, some: computed((n,), some).logp[n], under)
+            held = self.cache.logprobs(actor, rows, kept, lambda n, some: computed((n,), some).logp[n], precision.key)
         steps = computed([n for n in names if n not in kept], rows, stats)
         return replace(steps, logp={n: held[n] if n in held else steps.logp[n] for n in names})
 
