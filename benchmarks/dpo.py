@@ -126,7 +126,8 @@ may group pairs of similar length.
 {table(head, [[names[a], *(same[a][k] for k in TOLD)] for a in ARMS])}
 
 What was tried ({SWEEP_PAIRS} pairs each, the faster of two runs; then one run over {FREE_PAIRS} pairs; micro: pairs a
-forward pass):
+forward pass; bf16: TRL's by autocast, logits and all, guerdon's the backbone's products, with logits16 also the one
+that makes logits):
 
 {_sweep(result, "trl", names)}
 

@@ -33,18 +33,21 @@ TRL: dict[str, tuple[dict[str, Any], ...]] = {
         {"micro": 4, "grouped": True, "precompute": True, "bf16": False, "threads": 2},
         {"micro": 2, "grouped": True, "precompute": True, "bf16": True, "threads": 2},
         {"micro": 4, "grouped": True, "precompute": True, "bf16": True, "threads": 2},
+        {"micro": 4, "grouped": True, "precompute": False, "bf16": True, "threads": 2},
     ),
 }
 OURS: dict[str, tuple[dict[str, Any], ...]] = {
     "simpo": (
-        {"micro": 8, "bf16": False, "threads": 2},
-        {"micro": 8, "bf16": True, "threads": 2},
-        {"micro": 16, "bf16": True, "threads": 2},
+        {"micro": 8, "bf16": False, "logits16": False, "threads": 2},
+        {"micro": 16, "bf16": True, "logits16": False, "threads": 2},
+        {"micro": 8, "bf16": True, "logits16": True, "threads": 2},
+        {"micro": 16, "bf16": True, "logits16": True, "threads": 2},
     ),
     "kto": (
-        {"micro": 16, "together": False, "bf16": False, "threads": 2},
-        {"micro": 16, "together": True, "bf16": False, "threads": 2},
-        {"micro": 16, "together": True, "bf16": True, "threads": 2},
+        {"micro": 16, "together": False, "bf16": False, "logits16": False, "threads": 2},
+        {"micro": 16, "together": True, "bf16": False, "logits16": False, "threads": 2},
+        {"micro": 16, "together": True, "bf16": True, "logits16": False, "threads": 2},
+        {"micro": 16, "together": True, "bf16": True, "logits16": True, "threads": 2},
     ),
 }
 
@@ -72,7 +75,8 @@ def _method(
     random.Random(0).shuffle(rows)
     order = [rows[i : i + batch] for i in range(0, len(rows), batch)]
     micro = min(batch, SAME_MICRO[method])
-    fixed = {"pairs": pairs["same"], "order": order, "micro": micro, "bf16": False, "precompute": True}
+    wide = {"bf16": False, "logits16": False, "precompute": True}
+    fixed = {"pairs": pairs["same"], "order": order, "micro": micro, **wide}
     same = {arm: _arm(arm, {**plain, **best[arm], **fixed})["losses"] for arm in tried}
     free = {
         arm: _arm(arm, {**plain, **best[arm], "pairs": pairs["free"], "held_out": pairs["held_out"]}) for arm in tried

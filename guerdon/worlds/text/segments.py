@@ -42,13 +42,13 @@ class _Kept(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, asked: Sequence[Asked], scale: float) -> Tensor:
         out, kept, groups = torch.zeros_like(q), [], k.shape[1]
         scaled = q * scale
-        later = _later(max((s.stop - first for s, first in asked), default=0), q)
+        later, moves = _later(max((s.stop - first for s, first in asked), default=0), q), any(ctx.needs_input_grad)
         for s, own, n in _parts(asked):
             weights = torch.bmm(_by_group(scaled[own], groups), _keys(k, s).permute(1, 2, 0))
             weights.view(-1, n, _seen(s))[..., -n:].add_(later[:n, :n])
             weights = weights.softmax(-1)
             _put(out[own], torch.bmm(weights, _keys(v, s).transpose(0, 1)))
-            if any(ctx.needs_input_grad):
+            if moves:
                 kept.append(weights)
         ctx.save_for_backward(q, k, v, out, *kept)
         ctx.asked, ctx.scale = asked, scale

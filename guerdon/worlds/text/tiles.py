@@ -74,7 +74,8 @@ def _tile(part: Sequence[Asked], device: torch.device) -> Tile:
 
 
 def by_tiles(q: Tensor, k: Tensor, v: Tensor, asked: Sequence[Asked], scale: float) -> Tensor:
-    """What ``segments.by_segments`` gives, in a few calls for segments of similar length."""
+    """What ``segments.by_segments`` gives, in a few calls for segments of similar length; q holds the asked tokens'
+    queries alone."""
     at = torch.cat([torch.arange(first, s.stop, device=q.device) for s, first in asked])
     number = torch.zeros(len(k), dtype=torch.int64, device=q.device)
     number[at] = torch.arange(len(at), device=q.device)
