@@ -101,11 +101,12 @@ def test_kept_attention_is_the_same_to_the_bit_without_gradient_and_under_autoca
             assert torch.equal(out, by_segments(*leaves, asked, 0.3))
 
 
-def test_weights_are_kept_for_short_segments_alone() -> None:
+def test_weights_are_kept_for_short_segments_of_wide_numbers_alone() -> None:
     (long,) = packs(token_rows([[1] * 400], [[2] * (segments.SHORT - 399)]), 10_000)
-    for given, kept in ((pack(), True), (long, False)):
+    cases = ((pack(), torch.float32, True), (pack(), torch.bfloat16, False), (long, torch.float32, False))
+    for given, dtype, kept in cases:
         asked = asked_of(given, False)
-        out = by_segments(*leaves_of(given, asked, 4, torch.float32), asked, 0.3)
+        out = by_segments(*leaves_of(given, asked, 4, dtype), asked, 0.3)
         assert ("_Kept" in type(out.grad_fn).__name__) == kept
 
 

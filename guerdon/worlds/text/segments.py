@@ -27,10 +27,12 @@ that a layer keeps of a token is some hundred numbers a head."""
 def by_segments(q: Tensor, k: Tensor, v: Tensor, asked: Sequence[Asked], scale: float) -> Tensor:
     """[n,heads,D]: what the asked tokens see; q [n,heads,D] begins with their queries, in their order, and rows behind
     these give 0. k, v [m,groups,D]: keys and values by flat number. Carries gradient."""
-    short = max((_seen(s) for s, _ in asked), default=0) <= SHORT
+    # torch's own attention keeps the weights of a half-precision model in float32; half of them would lose digits.
+    wide = q.dtype in (torch.float32, torch.float64)
+    keep = wide and max((_seen(s) for s, _ in asked), default=0) <= SHORT
     # Half precision makes these small products slower on a CPU, not faster.
     with torch.autocast("cpu", enabled=False):
-        found: Tensor = (_Kept.apply if short else _flash)(q, k, v.to(k.dtype), asked, scale)
+        found: Tensor = (_Kept.apply if keep else _flash)(q, k, v.to(k.dtype), asked, scale)
     return found
 
 
