@@ -156,8 +156,8 @@ def token_logprobs(
     past the true vocabulary. Blocks hold at most chunk_tokens x chunk_vocab logits; the defaults keep a block in cache,
     do not cut small vocabularies, and keep all blocks for the backward pass where they are few. Under autocast the
     arithmetic stays in float32; products: torch.bfloat16 multiplies the gradients in that type (values stay as they
-    are); logits: torch.bfloat16 makes the logits so, which on CPUs rounds each by up to 2⁻⁹ of itself (sums over the
-    vocabulary stay wide). First derivatives only.
+    are); logits: torch.bfloat16 makes the logits so: hidden states, weight and each product are rounded to it (sums
+    over the vocabulary stay wide). First derivatives only.
 
     Raises GuerdonError for unknown wants, missing labels or second, labels outside the vocabulary, mismatched shapes,
     and a temperature that is not positive.

@@ -1,36 +1,10 @@
-"""DPO beside TRL: the arms compute the same, take turns, and are picked by speed within the bound of memory."""
+"""DPO beside TRL: the arms take turns, and are picked by speed within the bound of memory."""
 
-import os
-import random
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import alignment, dpo, models
-
-ROOT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("GUERDON_DATA", ROOT.parent / "shared" / "data")) / "hh_rlhf"
-SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-
-
-@pytest.mark.data
-@pytest.mark.skipif(not DATA.exists(), reason=f"needs hh_rlhf in {DATA.parent}")
-@pytest.mark.parametrize("precompute", [True, False])
-def test_both_arms_have_the_same_losses(monkeypatch: pytest.MonkeyPatch, precompute: bool) -> None:
-    """On a tiny model, in this process, every update."""
-    pytest.importorskip("trl")
-    plain = models.causal_lm
-    monkeypatch.setattr(models, "causal_lm", lambda: plain(**SMALL))
-    monkeypatch.setattr(alignment, "RATE", 3e-3)
-    rows = random.Random(0).sample(range(6), 6)
-    order = [rows[:2], rows[2:4], rows[4:]]
-    settings = {"method": "dpo", "pairs": 6, "batch": 2, "seed": 0, "order": order, "held_out": 1, "micro": 2}
-    ours = alignment.ours(settings)
-    peer = alignment.trl({**settings, "grouped": False, "bf16": False, "precompute": precompute})
-    assert ours["losses"] == pytest.approx(peer["losses"], abs=1e-5)
-    assert ours["held_out_loss"] == pytest.approx(peer["held_out_loss"], abs=1e-4)
-    assert max(ours["losses"]) - min(ours["losses"]) > 1e-3
+from benchmarks import dpo
 
 
 def test_run_and_page(monkeypatch: pytest.MonkeyPatch) -> None:

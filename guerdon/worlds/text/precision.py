@@ -12,7 +12,8 @@ from guerdon.errors import GuerdonError
 @dataclass(frozen=True)
 class Precision:
     """compute: the type of the backbone's matrix products and of the gradients' at the head; logits: that of the
-    product that makes logits of log-probs. None: as wide as the weights, at least float32."""
+    product that makes logits (but not those of a KL over the vocabulary). None: as wide as the weights, at least
+    float32."""
 
     compute: torch.dtype | None = None
     logits: torch.dtype | None = None

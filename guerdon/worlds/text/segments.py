@@ -27,7 +27,7 @@ that a layer keeps of a token is some hundred numbers a head."""
 def by_segments(q: Tensor, k: Tensor, v: Tensor, asked: Sequence[Asked], scale: float) -> Tensor:
     """[n,heads,D]: what the asked tokens see; q [n,heads,D] begins with their queries, in their order, and rows behind
     these give 0. k, v [m,groups,D]: keys and values by flat number. Carries gradient."""
-    # torch's own attention keeps the weights of a half-precision model in float32; half of them would lose digits.
+    # torch's own attention makes the softmax of half-precision scores in float32; kept ones would be half, too.
     wide = q.dtype in (torch.float32, torch.float64)
     keep = wide and max((_seen(s) for s, _ in asked), default=0) <= SHORT
     # Half precision makes these small products slower on a CPU, not faster.

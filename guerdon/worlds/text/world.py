@@ -38,7 +38,8 @@ class TextWorld:
     (``Remembered``), so that a row already read by the same weights is read from disk, also by a later run. compute:
     torch.bfloat16 for the backbone's matrix products in sampling and re-scoring, while weights, sums along the layers
     and log-probs of re-scoring stay float32. logits: torch.bfloat16 for the product that makes the logits of
-    re-scoring too, which rounds each of them by up to 2⁻⁹ of itself; sums over the vocabulary stay float32.
+    log-probs, entropy and collision too, whose states, weights and results are rounded to it; sums over the vocabulary
+    and 'kl:<name>' stay float32.
     """
 
     spares = True
