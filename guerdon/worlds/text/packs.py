@@ -8,6 +8,7 @@ states are those of the forest's tokens.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 import torch
 from torch import Tensor
@@ -49,25 +50,36 @@ class Pack:
     moving: int
 
 
+_READ, _SEEN = 0.5, 512
+"""Beside a token's way through the layers, roughly: what its logits cost, and how many tokens it sees for as much
+again. Small models pay more for both; only the share of each lane hangs on it."""
+
+
 @dataclass(frozen=True)
 class _Tree:
-    """Rows with one prompt of ``shared`` tokens; a single row has no branch and is shared whole."""
+    """Rows with one prompt of ``shared`` tokens; a single row has no branch and is shared whole. work: about what
+    reading it costs, in tokens."""
 
     rows: tuple[int, ...]
     shared: int
     tokens: int
+    work: float
 
 
-def packs(rows: TokenRows, max_tokens: int, share: bool = True, still: Tensor | None = None) -> Iterator[Pack]:
+def packs(
+    rows: TokenRows, max_tokens: int, share: bool = True, still: Tensor | None = None, lanes: int = 1
+) -> Iterator[Pack]:
     """Packs of at most ``max_tokens`` tokens each (at least one tree), trees of similar trunks together. Rows without
     a chosen token are left out. share False: every row a tree of its own. still: bool [N], rows whose own tokens stand
-    last, so that they can be read without gradient.
+    last, so that they can be read without gradient. lanes: how many packs will be read at once; beyond 1 they are made
+    for like work instead, and their number is a multiple of it where there are trees enough.
 
     Raises GuerdonError where a row begins with a chosen token, which nothing predicts.
     """
     flat = _Flat(rows, still)
-    for trees in _budgeted(flat.trees(share, max_tokens), max_tokens):
-        yield flat.pack(trees)
+    trees = flat.trees(share, max_tokens)
+    for part in _budgeted(trees, max_tokens) if lanes == 1 else _evened(trees, max_tokens, lanes):
+        yield flat.pack(part)
 
 
 class _Flat:
@@ -121,7 +133,10 @@ class _Flat:
         return sorted(out, key=lambda t: t.shared)
 
     def _tree(self, members: Sequence[int], shared: int, tokens: int) -> _Tree:
-        return _Tree(tuple(members), tokens if len(members) == 1 else shared, tokens)
+        alone = len(members) == 1
+        own = [self.length[i] - shared for i in members]
+        seen = tokens**2 if alone else shared**2 + sum(n * (shared + n) for n in own)
+        return _Tree(tuple(members), tokens if alone else shared, tokens, tokens + _READ * sum(own) + seen / _SEEN)
 
     def pack(self, trees: Sequence[_Tree]) -> Pack:
         """The forest of these trees."""
@@ -194,3 +209,19 @@ def _budgeted(trees: Sequence[_Tree], max_tokens: int) -> Iterator[list[_Tree]]:
         tokens += tree.tokens
     if part:
         yield part
+
+
+def _evened(trees: Sequence[_Tree], max_tokens: int, lanes: int) -> list[list[_Tree]]:
+    """Every tree, the most work first, to the pack that has least by then; packs more until they fit."""
+    by_work = sorted(trees, key=lambda t: -t.work)
+    count = lanes * -(-sum(t.tokens for t in trees) // (lanes * max_tokens))
+    while True:
+        parts: list[list[_Tree]] = [[] for _ in range(min(count, len(trees)))]
+        least = [(0.0, i) for i in range(len(parts))]
+        for tree in by_work:
+            work, i = heappop(least)
+            parts[i].append(tree)
+            heappush(least, (work + tree.work, i))
+        if all(len(part) == 1 or sum(t.tokens for t in part) <= max_tokens for part in parts):
+            return parts
+        count += lanes

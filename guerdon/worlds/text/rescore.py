@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from guerdon import logprobs
 from guerdon.batch import Steps, TokenRows
 from guerdon.errors import GuerdonError, NeedsError
 from guerdon.worlds.snapshots import LIVE, Snapshots
-from guerdon.worlds.text import forest, masked
+from guerdon.worlds.text import forest, lanes, masked
 from guerdon.worlds.text.heads import Head, backbone, output
 from guerdon.worlds.text.packs import Pack, packs
 from guerdon.worlds.text.precision import Precision, computing
@@ -21,7 +23,7 @@ LAYOUTS = ("shared", "packed", "buckets", "padded")
 beside rows of similar length; all padded to the longest."""
 
 _CPU_TOKENS = 1536
-"""Most tokens of a pack on a CPU, for each of its threads."""
+"""Most tokens of a pack on a CPU, for each thread of the process."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,21 @@ class Evidence:
 
 
 def pieces(
-    rows: TokenRows, head: Head, max_tokens: int, layout: str = "shared", still: Tensor | None = None
+    rows: TokenRows, head: Head, max_tokens: int, layout: str = "shared", still: Tensor | None = None, lanes: int = 1
 ) -> Iterator[Chunk | Pack]:
     """The rows in forward passes of at most ``max_tokens`` tokens, in one of ``LAYOUTS``. Where the model can be read
     neither by ``forest.states`` nor by ``masked.states``, packs are padded chunks; 'padded' is one chunk of any size.
-    still: bool [N], rows whose tokens stand last in the packs of ``forest``.
+    still: bool [N], rows whose tokens stand last in the packs of ``forest``; lanes: how many of these will be read at
+    once.
     """
     # On a CPU small passes win: their tensors stay in the caches, and segments beside each other are of like length.
     small = rows.ids.device.type == "cpu"
     share = layout == "shared"
     if share or layout == "packed":
         if head.packs:
-            most = min(max_tokens, _CPU_TOKENS * torch.get_num_threads()) if small else max_tokens
-            return packs(rows, most, share, still)
+            most = max(1, max_tokens // lanes)
+            most = min(most, _CPU_TOKENS * torch.get_num_threads()) if small else most
+            return packs(rows, most, share, still, lanes)
         longest = int(rows.attention.sum(1).max()) if head.masks and len(rows) else 0
         if 0 < longest <= head.masks:
             return packs(rows, min(max_tokens, masked.CPU_TOKENS if small else masked.MOST), share)
@@ -209,34 +213,53 @@ def rescore(
     _known(stats, value_heads)
     found: dict[str, list[Tensor]] = {}
     places: list[Tensor] = []
-    for piece in pieces(rows, head, max_tokens, layout, still):
-        places.append(piece.place)
-        seen: dict[str, Evidence] = {}
+
+    def past(module: nn.Module, named: bool, piece: Chunk | Pack) -> tuple[Evidence, Mapping[str, Tensor]]:
+        e = evidence(module, head, piece, compute=precision.compute)
+        return e, token_stats(e, piece.labels, ("logp",), head, rows.temperature, precision=precision) if named else {}
+
+    def now(module: nn.Module, of: tuple[Chunk | Pack, Mapping[str, Evidence]]) -> Mapping[str, Tensor]:
+        piece, seen = of
+        e = evidence(module, head, piece, after=bool(valued), compute=precision.compute)
+        told = dict(_by_motion(e, piece, want, head, rows.temperature, precision))
+        for name in against:
+            other = seen.get(name, e)
+            told[f"kl:{name}"] = token_stats(e, piece.labels, ("kl",), head, rows.temperature, other)["kl"]
+        return told | {stat: _value(stat, e, piece, value_heads, terminated) for stat in valued}
+
+    at_once = _at_once(snapshots, rows, head, layout)
+    passes = pieces(rows, head, max_tokens, layout, still, at_once)
+    while group := list(islice(passes, at_once)):
+        places += [piece.place for piece in group]
+        seen: list[dict[str, Evidence]] = [{} for _ in group]
         for name in run:
             with torch.no_grad(), snapshots.using(name) as module:
-                e = evidence(module, head, piece, compute=precision.compute)
-                if name in names:
-                    got = token_stats(e, piece.labels, ("logp",), head, rows.temperature, precision=precision)
-                    found.setdefault(name, []).append(got["logp"])
-            if name in against:
-                seen[name] = e
+                read = lanes.at_once(partial(past, module, name in names), group)
+            for at, (e, told) in zip(seen, read, strict=True):
+                found.setdefault(name, []).extend(told.values())
+                at |= {name: e} if name in against else {}
         if not live:
             continue
         with nullcontext() if LIVE in names else torch.no_grad(), snapshots.using(LIVE) as module:
-            e = evidence(module, head, piece, after=bool(valued), compute=precision.compute)
-            for key, x in _by_motion(e, piece, want, head, rows.temperature, precision).items():
-                found.setdefault(LIVE if key == "logp" else key, []).append(x)
-            for name in against:
-                kl = token_stats(e, piece.labels, ("kl",), head, rows.temperature, seen.get(name, e))["kl"]
-                found.setdefault(f"kl:{name}", []).append(kl)
-            for stat in valued:
-                found.setdefault(stat, []).append(_value(stat, e, piece, value_heads, terminated))
+            modules = [module, *(value_heads[stat.split(":")[1]] for stat in valued)]
+            keys = [*want, *(f"kl:{name}" for name in against), *valued]
+            for told in lanes.each(partial(now, module), list(zip(group, seen, strict=True)), keys, modules):
+                for key, x in told.items():
+                    found.setdefault(LIVE if key == "logp" else key, []).append(x)
     spread = _spreader(rows, places)
     logp = {n: spread(found.get(n, [])) for n in names if n not in recorded}
     for name in recorded:
         assert rows.logp is not None
         logp[name] = rows.logp
     return Steps(rows.response, logp, {s: spread(found.get(s, [])) for s in stats})
+
+
+def _at_once(snapshots: Snapshots, rows: TokenRows, head: Head, layout: str) -> int:
+    """How many pieces are read at once: several where these are packs of ``forest`` on a CPU."""
+    if not head.packs or layout not in ("shared", "packed"):
+        return 1
+    with snapshots.using(LIVE) as module:
+        return lanes.fitting(module, int(rows.attention.sum()))
 
 
 def _by_motion(
