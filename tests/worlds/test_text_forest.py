@@ -54,13 +54,14 @@ def by_hand(q: Tensor, k: Tensor, v: Tensor, asked: Sequence[Asked], scale: floa
 
 @pytest.mark.parametrize("partly", [False, True])
 @pytest.mark.parametrize("groups", [4, 2, 1])
-@pytest.mark.parametrize("look", ["kept", "flash", "tiles"])
+@pytest.mark.parametrize("look", ["kept", "blocks", "flash", "tiles"])
 def test_attention_sees_what_a_row_of_its_own_would_see(
     look: str, partly: bool, groups: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Value and gradients, also where heads share keys, in float64: segments with their weights kept, long ones by
-    torch's own attention, and the tiles of devices other than CPUs."""
-    monkeypatch.setattr(segments, "SHORT", 512 if look == "kept" else 0)
+    """Value and gradients, also where heads share keys, in float64: segments with their weights kept, whole or in
+    blocks of queries, long ones by torch's own attention, and the tiles of devices other than CPUs."""
+    monkeypatch.setattr(segments, "SHORT", 0 if look == "flash" else 512)
+    monkeypatch.setattr(segments, "BLOCK", 3 if look == "blocks" else 128)
     given = pack()
     asked = asked_of(given, partly)
     leaves = leaves_of(given, asked, groups, torch.float64)

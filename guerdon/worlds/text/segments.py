@@ -7,6 +7,7 @@ short segments are kept for the backward pass, where torch's own attention compu
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -23,6 +24,9 @@ SHORT = 512
 """Most tokens that a segment whose weights are kept may see: these are a number a head for each of them, where all else
 that a layer keeps of a token is some hundred numbers a head."""
 
+BLOCK = 128
+"""Most queries of a product whose weights are kept: what stands behind the last of them is not computed."""
+
 
 def by_segments(q: Tensor, k: Tensor, v: Tensor, asked: Sequence[Asked], scale: float) -> Tensor:
     """[n,heads,D]: what the asked tokens see; q [n,heads,D] begins with their queries, in their order, and rows behind
@@ -32,8 +36,19 @@ def by_segments(q: Tensor, k: Tensor, v: Tensor, asked: Sequence[Asked], scale: 
     keep = wide and max((_seen(s) for s, _ in asked), default=0) <= SHORT
     # Half precision makes these small products slower on a CPU, not faster.
     with torch.autocast("cpu", enabled=False):
-        found: Tensor = (_Kept.apply if keep else _flash)(q, k, v.to(k.dtype), asked, scale)
+        v = v.to(k.dtype)
+        found: Tensor = _Kept.apply(q, k, v, _blocks(asked), scale) if keep else _flash(q, k, v, asked, scale)
     return found
+
+
+def _blocks(asked: Sequence[Asked]) -> list[Asked]:
+    """The same queries in the same order, at most ``BLOCK`` of a segment at once."""
+    out = []
+    for s, first in asked:
+        parts = -(-(s.stop - first) // BLOCK)
+        ends = [first + i * (s.stop - first) // parts for i in range(parts + 1)]
+        out += [(Segment(s.start, stop, s.trunk, s.before), start) for start, stop in pairwise(ends)]
+    return out
 
 
 class _Kept(torch.autograd.Function):
@@ -42,13 +57,14 @@ class _Kept(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, asked: Sequence[Asked], scale: float) -> Tensor:
-        out, kept, groups = torch.zeros_like(q), [], k.shape[1]
-        scaled = q * scale
-        later, moves = _later(max((s.stop - first for s, first in asked), default=0), q), any(ctx.needs_input_grad)
+        out, kept, groups, moves = torch.zeros_like(q), [], k.shape[1], any(ctx.needs_input_grad)
+        each, later = q.shape[1] // groups, _later(max((_seen(s) for s, _ in asked), default=0), q)
         for s, own, n in _parts(asked):
-            weights = torch.bmm(_by_group(scaled[own], groups), _keys(k, s).permute(1, 2, 0))
-            weights.view(-1, n, _seen(s))[..., -n:].add_(later[:n, :n])
-            weights = weights.softmax(-1)
+            seen = _seen(s)
+            mask = later[seen - n : seen, :seen]
+            mask = mask if each == 1 else mask.repeat(each, 1)
+            query, key = _by_group(q[own], groups), _keys(k, s).permute(1, 2, 0)
+            weights = torch.baddbmm(mask, query, key, alpha=scale).softmax(-1)
             _put(out[own], torch.bmm(weights, _keys(v, s).transpose(0, 1)))
             if moves:
                 kept.append(weights)
