@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from guerdon.batch import Samples
+from guerdon.errors import GuerdonError
 from guerdon.worlds import Snapshots
 from guerdon.worlds.text import TextWorld, lanes, token_rows
 from guerdon.worlds.text.packs import packs
@@ -78,7 +79,7 @@ def test_a_kept_graph_may_be_used_again_and_another_may_not() -> None:
     """As any part of a graph; what lanes hold is freed with the rest."""
     model = tiny("llama")
     steps = TextWorld(model).rescore(Snapshots(model), Samples(ROWS, list(range(8))), ["policy"])
-    assert "_Lanes" in {type(f).__name__.removesuffix("Backward") for f in _nodes(steps.logp["policy"])}
+    assert any("_Lanes" in type(f).__name__ for f in _nodes(steps.logp["policy"]))
     leaves, total = list(model.parameters()), steps.logp["policy"].sum()
     first = torch.autograd.grad(total, leaves, retain_graph=True)
     second = torch.autograd.grad(total, leaves)
@@ -161,6 +162,11 @@ def test_when_lanes_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     handle = model.model.layers[0].register_forward_hook(lambda *_: None)
     assert lanes.fitting(model, 20) == 1
     handle.remove()
+    handle = model.lm_head.weight.register_hook(lambda grad: 2 * grad)  # would be applied a lane, and again to the sum
+    assert lanes.fitting(model, 20) == 1
+    handle.remove()
+    assert lanes.fitting(model, 20) == 2
+    assert lanes.fitting(model, 20, 1) == 1
     model.model.layers[0].dropped = nn.Dropout(0.5)
     assert lanes.fitting(model.eval(), 20) == 2
     assert lanes.fitting(model.train(), 20) == 1
@@ -175,6 +181,29 @@ def test_packs_for_lanes_hold_every_token_once_and_share_the_work(budget: int) -
     assert torch.equal(place.sort().values, ROWS.response.flatten().nonzero().squeeze(1))
     if budget == 1000:  # the longest row stands against all others
         assert sorted(len(p.ids) for p in made) == [28, 30]
+
+
+def test_a_world_may_read_one_pack_after_the_other() -> None:
+    model = tiny("llama")
+    steps = TextWorld(model, lanes=1).rescore(Snapshots(model), Samples(ROWS, list(range(8))), ["policy"])
+    assert not any("_Lanes" in type(f).__name__ for f in _nodes(steps.logp["policy"]))
+    for bad in (0, 3):
+        with pytest.raises(GuerdonError, match=r"TextWorld\.lanes must be from 1 to 2"):
+            TextWorld(model, lanes=bad)
+
+
+def test_packs_of_unlike_size_are_read_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trees of 30 and 12 tokens: the short one's lane would wait."""
+    seen: list[int] = []
+    plain = lanes.at_once
+    monkeypatch.setattr(lanes, "at_once", lambda call, of: seen.append(len(of)) or plain(call, of))
+    model = tiny("llama")
+    for length, expected in ((28, [2]), (10, [1, 1])):
+        rows = token_rows([[1, 4], [1, 5]], [[7] * 28, [8] * length])
+        steps = TextWorld(model).rescore(Snapshots(model, old=model), Samples(rows, [0, 1]), ["old"])
+        assert steps.logp["old"].any(1).all()
+        assert seen == expected
+        seen.clear()
 
 
 def test_a_batch_without_chosen_tokens_and_a_single_row() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 LANES = 2
+"""Pieces that run at once unless fewer are asked for. More than two were not measured."""
 _WORK = 1 << 30
 """Products of a token with a weight that a lane must have before it is worth a thread."""
 
@@ -25,17 +26,21 @@ P = TypeVar("P")
 T = TypeVar("T")
 
 
-def fitting(model: nn.Module, tokens: int) -> int:
-    """How many pieces of ``tokens`` tokens in all should run at once: one where a lane would have little to do, or
-    where the order of the pieces shows (dropout draws numbers, hooks may do anything)."""
+def fitting(model: nn.Module, tokens: int, most: int = LANES) -> int:
+    """How many pieces of ``tokens`` tokens in all should run at once, at most ``most``: one where there are too few
+    threads or little to do, and where it would show how they run (dropout draws numbers, hooks may do anything)."""
     parameters = list(model.parameters())
-    if torch.get_num_threads() < LANES or any(p.device.type != "cpu" for p in parameters):
+    if not 1 < most <= torch.get_num_threads() or any(p.device.type != "cpu" for p in parameters):
         return 1
-    ordered = any(
-        m._forward_hooks or m._forward_pre_hooks or (isinstance(m, nn.Dropout) and m.p > 0 and m.training)
-        for m in model.modules()
-    )
-    return 1 if ordered or tokens * sum(p.numel() for p in parameters) < LANES * _WORK else LANES
+    if any(_shows(m) for m in model.modules()) or any(p._backward_hooks for p in parameters):
+        return 1
+    return most if tokens * sum(p.numel() for p in parameters) >= most * _WORK else 1
+
+
+def _shows(module: nn.Module) -> bool:
+    """Whether it shows when a module is called, and from where."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks) or (isinstance(module, nn.Dropout) and module.p > 0 and module.training)
 
 
 def at_once(call: Callable[[P], T], pieces: Sequence[P]) -> list[T]:

@@ -22,6 +22,9 @@ LAYOUTS = ("shared", "packed", "buckets", "padded")
 """How rows lie in a forward pass: packed, with what rows of one prompt share there once; packed, each row whole; padded
 beside rows of similar length; all padded to the longest."""
 
+_UNEVEN = 1.15
+"""How much longer than the mean the longest of the packs read at once may be: about what reading them so gains."""
+
 _CPU_TOKENS = 1536
 """Most tokens of a pack on a CPU, for each thread of the process."""
 
@@ -199,6 +202,7 @@ def rescore(
     layout: str = "shared",
     precision: Precision = Precision(),  # noqa: B008 - frozen
     still: Tensor | None = None,
+    most: int = lanes.LANES,
 ) -> Steps:
     """The whole of ``TextWorld.rescore`` on token rows; see there."""
     recorded = [n for n in names if n not in snapshots and n == "sampler" and rows.logp is not None]
@@ -227,9 +231,8 @@ def rescore(
             told[f"kl:{name}"] = token_stats(e, piece.labels, ("kl",), head, rows.temperature, other)["kl"]
         return told | {stat: _value(stat, e, piece, value_heads, terminated) for stat in valued}
 
-    at_once = _at_once(snapshots, rows, head, layout)
-    passes = pieces(rows, head, max_tokens, layout, still, at_once)
-    while group := list(islice(passes, at_once)):
+    at_once = _at_once(snapshots, rows, head, layout, most)
+    for group in _groups(pieces(rows, head, max_tokens, layout, still, at_once), at_once):
         places += [piece.place for piece in group]
         seen: list[dict[str, Evidence]] = [{} for _ in group]
         for name in run:
@@ -254,12 +257,22 @@ def rescore(
     return Steps(rows.response, logp, {s: spread(found.get(s, [])) for s in stats})
 
 
-def _at_once(snapshots: Snapshots, rows: TokenRows, head: Head, layout: str) -> int:
+def _at_once(snapshots: Snapshots, rows: TokenRows, head: Head, layout: str, most: int) -> int:
     """How many pieces are read at once: several where these are packs of ``forest`` on a CPU."""
     if not head.packs or layout not in ("shared", "packed"):
         return 1
     with snapshots.using(LIVE) as module:
-        return lanes.fitting(module, int(rows.attention.sum()))
+        return lanes.fitting(module, int(rows.attention.sum()), most)
+
+
+def _groups(passes: Iterator[Chunk | Pack], at_once: int) -> Iterator[list[Chunk | Pack]]:
+    """Pieces that are read at once, unless the longest would keep the others waiting."""
+    while group := list(islice(passes, at_once)):
+        tokens = [piece.ids.numel() for piece in group]
+        if len(group) * max(tokens) <= _UNEVEN * sum(tokens):
+            yield group
+        else:
+            yield from ([piece] for piece in group)
 
 
 def _by_motion(

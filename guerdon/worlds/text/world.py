@@ -18,6 +18,7 @@ from guerdon.worlds.snapshots import Actors, only
 from guerdon.worlds.text.encoding import encode, encode_prompt, tokenizer_key
 from guerdon.worlds.text.generate import Plan, generate
 from guerdon.worlds.text.heads import Head, find_head, unwrapped
+from guerdon.worlds.text.lanes import LANES
 from guerdon.worlds.text.precision import Precision, checked_compute, computing
 from guerdon.worlds.text.prepared import prepared
 from guerdon.worlds.text.remembered import Remembered, constant
@@ -39,7 +40,7 @@ class TextWorld:
     torch.bfloat16 for the backbone's matrix products in sampling and re-scoring, while weights, sums along the layers
     and log-probs of re-scoring stay float32. logits: torch.bfloat16 for the product that makes the logits of
     log-probs, entropy and collision too, whose states, weights and results are rounded to it; sums over the vocabulary
-    and 'kl:<name>' stay float32.
+    and 'kl:<name>' stay float32. lanes: most packs that a CPU reads at once, each on its share of the threads.
     """
 
     spares = True
@@ -59,9 +60,12 @@ class TextWorld:
         compute: torch.dtype | None = None,
         logits: torch.dtype | None = None,
         cache: str | Path | None = None,
+        lanes: int = LANES,
     ) -> None:
         if layout not in LAYOUTS:
             raise GuerdonError(f"TextWorld.layout must be one of {', '.join(LAYOUTS)}, but {layout!r} came.")
+        if not 1 <= lanes <= LANES:
+            raise GuerdonError(f"TextWorld.lanes must be from 1 to {LANES}, but {lanes!r} came.")
         self.model = model
         self.tokenizer = tokenizer
         self.eos = _eos(model, tokenizer) if eos is None else [eos] if isinstance(eos, int) else list(eos)
@@ -69,7 +73,7 @@ class TextWorld:
         text = config.get_text_config() if hasattr(config, "get_text_config") else config
         self.context: int | None = context or getattr(text, "max_position_embeddings", None)
         self.max_tokens = max_tokens
-        self.layout = layout
+        self.layout, self.lanes = layout, lanes
         self.compute, self.logits = checked_compute(compute), checked_compute(logits, "logits")
         self.cache = None if cache is None else Remembered(cache)
         self.rendering = rendering
@@ -204,10 +208,8 @@ class TextWorld:
         precision = Precision(self.compute, self.logits)
 
         def computed(of: Sequence[str], some: TokenRows, wanted: Sequence[str] = ()) -> Steps:
-            over = samples.terminated
-            return rescore(
-                actor, some, head, of, wanted, self.value_heads, self.max_tokens, over, self.layout, precision, still
-            )
+            over, how = samples.terminated, (self.layout, precision, still, self.lanes)
+            return rescore(actor, some, head, of, wanted, self.value_heads, self.max_tokens, over, *how)
 
         if self.cache is None or not kept:
             return computed(names, rows, stats)
