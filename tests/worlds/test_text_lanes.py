@@ -155,21 +155,22 @@ def test_when_lanes_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work for two, threads for two, and nothing whose order shows."""
     model = tiny("llama")
     monkeypatch.setattr(lanes, "_WORK", 10 * sum(p.numel() for p in model.parameters()))
-    assert [lanes.fitting(model, n) for n in (19, 20)] == [1, 2]
+    assert [lanes.fitting([model], n) for n in (19, 20)] == [1, 2]
     torch.set_num_threads(1)
-    assert lanes.fitting(model, 20) == 1
+    assert lanes.fitting([model], 20) == 1
     torch.set_num_threads(2)
     handle = model.model.layers[0].register_forward_hook(lambda *_: None)
-    assert lanes.fitting(model, 20) == 1
+    assert lanes.fitting([model], 20) == 1
     handle.remove()
     handle = model.lm_head.weight.register_hook(lambda grad: 2 * grad)  # would be applied a lane, and again to the sum
-    assert lanes.fitting(model, 20) == 1
+    assert lanes.fitting([model], 20) == 1
     handle.remove()
-    assert lanes.fitting(model, 20) == 2
-    assert lanes.fitting(model, 20, 1) == 1
+    assert lanes.fitting([model], 20) == 2
+    assert lanes.fitting([model], 20, 1) == 1
     model.model.layers[0].dropped = nn.Dropout(0.5)
-    assert lanes.fitting(model.eval(), 20) == 2
-    assert lanes.fitting(model.train(), 20) == 1
+    assert lanes.fitting([model.eval()], 20) == 2
+    assert lanes.fitting([model.train()], 20) == 1
+    assert lanes.fitting([model.eval(), nn.Sequential(nn.Dropout(0.5))], 20) == 1  # a value head that draws
 
 
 @pytest.mark.parametrize("budget", [8, 24, 1000])

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 LANES = 2
 """Pieces that run at once unless fewer are asked for. More than two were not measured."""
+
 _WORK = 1 << 30
 """Products of a token with a weight that a lane must have before it is worth a thread."""
 
@@ -26,13 +27,13 @@ P = TypeVar("P")
 T = TypeVar("T")
 
 
-def fitting(model: nn.Module, tokens: int, most: int = LANES) -> int:
+def fitting(modules: Sequence[nn.Module], tokens: int, most: int = LANES) -> int:
     """How many pieces of ``tokens`` tokens in all should run at once, at most ``most``: one where there are too few
     threads or little to do, and where it would show how they run (dropout draws numbers, hooks may do anything)."""
-    parameters = list(model.parameters())
+    parameters = [p for module in modules for p in module.parameters()]
     if not 1 < most <= torch.get_num_threads() or any(p.device.type != "cpu" for p in parameters):
         return 1
-    if any(_shows(m) for m in model.modules()) or any(p._backward_hooks for p in parameters):
+    if any(_shows(m) for module in modules for m in module.modules()) or any(p._backward_hooks for p in parameters):
         return 1
     return most if tokens * sum(p.numel() for p in parameters) >= most * _WORK else 1
 
@@ -44,7 +45,8 @@ def _shows(module: nn.Module) -> bool:
 
 
 def at_once(call: Callable[[P], T], pieces: Sequence[P]) -> list[T]:
-    """The calls' results, the first by this thread, all in its modes."""
+    """``call(piece)`` for all pieces, the first by this thread, all in its modes. Raises what a call raises, after all
+    have ended."""
     if len(pieces) == 1:
         return [call(pieces[0])]
     threads, inference, grad = torch.get_num_threads(), torch.is_inference_mode_enabled(), torch.is_grad_enabled()

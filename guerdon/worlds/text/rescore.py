@@ -213,40 +213,25 @@ def rescore(
     want: list[logprobs.Want] = ["logp"]
     want += ["entropy"] if "entropy" in stats else []
     want += ["collision"] if "collision" in stats else []
-    valued = [s for s in stats if s.split(":")[0] in ("value", "bootstrap")]
-    _known(stats, value_heads)
+    valued = {s: value_heads[s.split(":")[1]] for s in _known(stats, value_heads)}
+    asked = _Asked(head, rows.temperature, precision, want, against, valued, terminated)
     found: dict[str, list[Tensor]] = {}
     places: list[Tensor] = []
-
-    def past(module: nn.Module, named: bool, piece: Chunk | Pack) -> tuple[Evidence, Mapping[str, Tensor]]:
-        e = evidence(module, head, piece, compute=precision.compute)
-        return e, token_stats(e, piece.labels, ("logp",), head, rows.temperature, precision=precision) if named else {}
-
-    def now(module: nn.Module, of: tuple[Chunk | Pack, Mapping[str, Evidence]]) -> Mapping[str, Tensor]:
-        piece, seen = of
-        e = evidence(module, head, piece, after=bool(valued), compute=precision.compute)
-        told = dict(_by_motion(e, piece, want, head, rows.temperature, precision))
-        for name in against:
-            other = seen.get(name, e)
-            told[f"kl:{name}"] = token_stats(e, piece.labels, ("kl",), head, rows.temperature, other)["kl"]
-        return told | {stat: _value(stat, e, piece, value_heads, terminated) for stat in valued}
-
-    at_once = _at_once(snapshots, rows, head, layout, most)
+    at_once = _at_once(snapshots, rows, head, layout, valued, most)
     for group in _groups(pieces(rows, head, max_tokens, layout, still, at_once), at_once):
         places += [piece.place for piece in group]
         seen: list[dict[str, Evidence]] = [{} for _ in group]
         for name in run:
             with torch.no_grad(), snapshots.using(name) as module:
-                read = lanes.at_once(partial(past, module, name in names), group)
+                read = lanes.at_once(partial(asked.past, module, name in names), group)
             for at, (e, told) in zip(seen, read, strict=True):
                 found.setdefault(name, []).extend(told.values())
                 at |= {name: e} if name in against else {}
         if not live:
             continue
         with nullcontext() if LIVE in names else torch.no_grad(), snapshots.using(LIVE) as module:
-            modules = [module, *(value_heads[stat.split(":")[1]] for stat in valued)]
-            keys = [*want, *(f"kl:{name}" for name in against), *valued]
-            for told in lanes.each(partial(now, module), list(zip(group, seen, strict=True)), keys, modules):
+            both = list(zip(group, seen, strict=True))
+            for told in lanes.each(partial(asked.now, module), both, asked.keys, [module, *valued.values()]):
                 for key, x in told.items():
                     found.setdefault(LIVE if key == "logp" else key, []).append(x)
     spread = _spreader(rows, places)
@@ -257,12 +242,49 @@ def rescore(
     return Steps(rows.response, logp, {s: spread(found.get(s, [])) for s in stats})
 
 
-def _at_once(snapshots: Snapshots, rows: TokenRows, head: Head, layout: str, most: int) -> int:
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of the live policy at the tokens of a piece, ``keys``: want, 'kl:<name>' for the names ``against``,
+    and the statistics ``valued`` by the value head of each."""
+
+    head: Head
+    temperature: float
+    precision: Precision
+    want: Sequence[logprobs.Want]
+    against: Sequence[str]
+    valued: Mapping[str, nn.Module]
+    terminated: Tensor | None
+
+    @property
+    def keys(self) -> list[str]:
+        return [*self.want, *(f"kl:{name}" for name in self.against), *self.valued]
+
+    def past(self, module: nn.Module, named: bool, piece: Chunk | Pack) -> tuple[Evidence, Mapping[str, Tensor]]:
+        """What another snapshot gives, and its log-probs where it is ``named``."""
+        e = evidence(module, self.head, piece, compute=self.precision.compute)
+        if not named:
+            return e, {}
+        return e, token_stats(e, piece.labels, ("logp",), self.head, self.temperature, precision=self.precision)
+
+    def now(self, module: nn.Module, of: tuple[Chunk | Pack, Mapping[str, Evidence]]) -> Mapping[str, Tensor]:
+        """``keys`` of the live policy, given what the snapshots it is held against gave."""
+        piece, seen = of
+        e = evidence(module, self.head, piece, after=bool(self.valued), compute=self.precision.compute)
+        told = dict(_by_motion(e, piece, self.want, self.head, self.temperature, self.precision))
+        for name in self.against:
+            kl = token_stats(e, piece.labels, ("kl",), self.head, self.temperature, seen.get(name, e))["kl"]
+            told[f"kl:{name}"] = kl
+        return told | {stat: _value(stat, e, piece, value, self.terminated) for stat, value in self.valued.items()}
+
+
+def _at_once(
+    snapshots: Snapshots, rows: TokenRows, head: Head, layout: str, valued: Mapping[str, nn.Module], most: int
+) -> int:
     """How many pieces are read at once: several where these are packs of ``forest`` on a CPU."""
     if not head.packs or layout not in ("shared", "packed"):
         return 1
     with snapshots.using(LIVE) as module:
-        return lanes.fitting(module, int(rows.attention.sum()), most)
+        return lanes.fitting([module, *valued.values()], int(rows.attention.sum()), most)
 
 
 def _groups(passes: Iterator[Chunk | Pack], at_once: int) -> Iterator[list[Chunk | Pack]]:
@@ -295,7 +317,8 @@ def _by_motion(
     return {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
 
 
-def _known(stats: Sequence[str], value_heads: Mapping[str, nn.Module]) -> None:
+def _known(stats: Sequence[str], value_heads: Mapping[str, nn.Module]) -> list[str]:
+    """Those of the statistics that a value head reads. Raises NeedsError on an unknown one."""
     for stat in stats:
         kind, _, name = stat.partition(":")
         if kind in ("value", "bootstrap") and name not in value_heads:
@@ -305,18 +328,12 @@ def _known(stats: Sequence[str], value_heads: Mapping[str, nn.Module]) -> None:
                 f"A text world knows 'entropy', 'collision', 'kl:<name>', 'value:<channel>' and 'bootstrap:<channel>', "
                 f"but {stat!r} was asked for."
             )
+    return [s for s in stats if s.split(":")[0] in ("value", "bootstrap")]
 
 
-def _value(
-    stat: str,
-    e: Evidence,
-    piece: Chunk | Pack,
-    value_heads: Mapping[str, nn.Module],
-    terminated: Tensor | None,
-) -> Tensor:
+def _value(stat: str, e: Evidence, piece: Chunk | Pack, head: nn.Module, terminated: Tensor | None) -> Tensor:
     """[m]: value before each chosen token, or after it ('bootstrap': 0 after the last token of a row that is over)."""
-    kind, _, name = stat.partition(":")
-    head = value_heads[name]
+    kind = stat.split(":")[0]
     states = e.before if kind == "value" else e.after
     assert states is not None
     values = head(states.to(next(head.parameters()).dtype)).squeeze(-1).float()

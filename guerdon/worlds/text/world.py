@@ -208,8 +208,20 @@ class TextWorld:
         precision = Precision(self.compute, self.logits)
 
         def computed(of: Sequence[str], some: TokenRows, wanted: Sequence[str] = ()) -> Steps:
-            over, how = samples.terminated, (self.layout, precision, still, self.lanes)
-            return rescore(actor, some, head, of, wanted, self.value_heads, self.max_tokens, over, *how)
+            return rescore(
+                actor,
+                some,
+                head,
+                of,
+                wanted,
+                self.value_heads,
+                self.max_tokens,
+                samples.terminated,
+                self.layout,
+                precision,
+                still,
+                self.lanes,
+            )
 
         if self.cache is None or not kept:
             return computed(names, rows, stats)
